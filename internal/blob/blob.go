@@ -1,0 +1,49 @@
+// Package blob keeps content by its BLAKE3 root and size, and moves it between
+// peers with every range verified as it arrives (Bao, groups of 64 KiB).
+//
+// It promises that bytes it gives are the bytes of their name, that writes are
+// atomic and durable once Put returns, and that its space is bounded. It never
+// decides who may read, and never trusts a size or a proof of a stranger.
+package blob
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/work"
+)
+
+// What callers branch on.
+var (
+	ErrMissing = runtime.ErrBlobMissing
+	ErrCorrupt = errors.New("bytes do not fit their blob id")
+	ErrFull    = errors.New("no space left for blobs")
+)
+
+// Store keeps blobs. Safe for concurrent use.
+type Store interface {
+	runtime.Blobs
+	// Has reports whether the whole blob is here. The empty blob always is.
+	Has(b work.BlobID) bool
+	// Get reads a whole blob of at most maxBytes.
+	Get(b work.BlobID, maxBytes uint64) ([]byte, error)
+	// Put stores bytes and names them.
+	Put(data []byte) (work.BlobID, error)
+	// PutReader stores a stream of at most maxBytes.
+	PutReader(r io.Reader, maxBytes uint64) (work.BlobID, error)
+	// Delete forgets blobs; missing ones are no error.
+	Delete(bs ...work.BlobID) error
+	// Size is the number of bytes kept.
+	Size() (uint64, error)
+}
+
+// Fetcher brings blobs from holders.
+type Fetcher interface {
+	// Fetch makes b present, from any of the holders; it verifies every range
+	// and tries the next holder where one fails. Concurrent fetches of one blob
+	// share the work.
+	Fetch(ctx context.Context, b work.BlobID, holders []p2p.Peer) error
+}

@@ -1,0 +1,235 @@
+// Package ledger is the port to the chain: what a role may say to it, ask it and
+// hear from it. Adapters are ledger/cosmos (the real chain) and ledger/fake (the
+// same machines in memory).
+//
+// It promises that Submit returns only when the messages are included or surely
+// refused, and that Follow gives every height once, in order, without a gap: a
+// role stores the height together with what it did about it and resumes there.
+// It owns no keys' files, no policy and no state of roles.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+// What callers branch on.
+var (
+	ErrNotFound    = errors.New("not found on the chain")
+	ErrRefused     = errors.New("refused by the chain") // final: the chain said no; the cause is wrapped as text
+	ErrFunds       = errors.New("not enough funds")
+	ErrNoKey       = errors.New("no key for this account here")
+	ErrUnreachable = errors.New("chain cannot be reached")
+	ErrPruned      = errors.New("this height is no longer kept by the node")
+)
+
+// Submitter sends messages as transactions.
+type Submitter interface {
+	// Submit signs msgs as from in one transaction and returns when it is
+	// included. It re-sends until then, and gives ErrRefused (or ErrFunds) when
+	// the chain executed or checked it and said no: nothing was changed then. A
+	// cancelled ctx leaves it unknown whether the transaction will be included.
+	// Safe for concurrent use: transactions of one account follow each other.
+	Submit(ctx context.Context, from work.Address, msgs ...Msg) (Included, error)
+}
+
+// Included says where a transaction ended up.
+type Included struct {
+	Height int64
+	TxHash string
+}
+
+// Reader asks the chain's latest state. Missing things are ErrNotFound.
+type Reader interface {
+	Status(ctx context.Context) (Status, error)
+	Params(ctx context.Context) (lifecycle.Params, error)
+	Job(ctx context.Context, id work.JobID) (*lifecycle.Job, error)
+	Jobs(ctx context.Context, client work.Address) ([]*lifecycle.Job, error) // of one client; all if empty
+	Batch(ctx context.Context, id work.BatchID) (*lifecycle.Batch, error)
+	Batches(ctx context.Context, job work.JobID) ([]work.BatchID, error)
+	Party(ctx context.Context, role lifecycle.Role, account work.Address) (*lifecycle.Party, error)
+	Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.Party, error)
+	Balance(ctx context.Context, account work.Address) (work.Amount, error)
+	Supply(ctx context.Context) (Supply, error)
+}
+
+// Follower hears what happened.
+type Follower interface {
+	// Follow calls f once for each height from `from` on (≥ 1), in order, as
+	// blocks come; it returns f's error, ctx's, or ErrPruned.
+	Follow(ctx context.Context, from int64, f func(Block) error) error
+}
+
+// Ledger is the whole port.
+type Ledger interface {
+	Submitter
+	Reader
+	Follower
+}
+
+// Status is the chain as the node sees it.
+type Status struct {
+	Chain      string    `json:"chain"`
+	Height     int64     `json:"height"`
+	Time       time.Time `json:"time"`
+	CatchingUp bool      `json:"catching_up"`
+}
+
+// Supply is the money there is and what became of it.
+type Supply struct {
+	Total     work.Amount `json:"total"`
+	FeeBurn   work.Amount `json:"fee_burn"`   // since genesis
+	SlashBurn work.Amount `json:"slash_burn"` // since genesis, stakes included
+	Minted    work.Amount `json:"minted"`     // since genesis
+	Escrowed  work.Amount `json:"escrowed"`
+	Bonded    work.Amount `json:"bonded"` // of providers and checkers
+}
+
+// Block is one height's events, in the order in which they happened.
+type Block struct {
+	Height int64
+	Time   time.Time
+	Events []Event
+}
+
+// EventKind says what happened.
+type EventKind string
+
+// The events.
+const (
+	EventJob      EventKind = "job"      // a job was posted or changed its state
+	EventBatch    EventKind = "batch"    // a batch entered Phase, or a message of its phase came in
+	EventParty    EventKind = "party"    // an account registered, bonded, unbonded, was convicted
+	EventTransfer EventKind = "transfer" // money moved
+)
+
+// Event is one thing that happened. Fields that do not apply are zero.
+type Event struct {
+	Kind     EventKind           `json:"kind"`
+	Job      work.JobID          `json:"job,omitzero"`
+	Batch    work.BatchID        `json:"batch,omitzero"`
+	JobState lifecycle.JobState  `json:"job_state,omitempty"`
+	Phase    lifecycle.Phase     `json:"phase,omitempty"`
+	Account  work.Address        `json:"account,omitempty"`  // client, provider or party concerned
+	Indexer  sign.PublicKey      `json:"indexer,omitzero"`   // of the job concerned
+	Checkers []work.Address      `json:"checkers,omitempty"` // drawn, when the phase is Checking
+	Transfer *lifecycle.Transfer `json:"transfer,omitempty"`
+}
+
+// Msg is one message; the sender is the account that submits it.
+type Msg interface{ ledgerMsg() }
+
+// The messages.
+type (
+	// CreateJob posts a job and locks both escrows. Sender: the client.
+	CreateJob struct{ Spec work.JobSpec }
+	// CancelJob closes a job to new assignments. Release, if set, is the indexer's
+	// signature that nothing is outstanding: the job closes at once.
+	CancelJob struct {
+		Job     work.JobID
+		Release *sign.Signature
+	}
+	// CommitBatch commits results. Parts name the assignments used and the items
+	// taken from each; all parts have one price. Sender: the provider.
+	CommitBatch struct {
+		Job         work.JobID
+		Parts       []BatchPart
+		Root        work.Node
+		MaxItemFuel work.Fuel
+	}
+	// OpenBatch opens the drawn items, in the order of Batch.Draws.
+	OpenBatch struct {
+		Batch    work.BatchID
+		Openings []Opening
+	}
+	// CommitCheck commits a checker's leaves. Sender: the checker.
+	CommitCheck struct {
+		Batch      work.BatchID
+		Commitment work.Hash
+	}
+	// RevealBatch reveals the batch's salt and the drawn leaves, by Batch.Draws.
+	RevealBatch struct {
+		Batch  work.BatchID
+		Salt   work.Hash
+		Leaves []work.Leaf
+	}
+	// RevealCheck reveals a checker's leaves, by Check.Draws.
+	RevealCheck struct {
+		Batch  work.BatchID
+		Salt   work.Hash
+		Leaves []work.Leaf
+	}
+	// Challenge claims another leaf for an item of a batch in its window, under a
+	// stake.
+	Challenge struct {
+		Batch    work.BatchID
+		Position uint64
+		Leaf     work.Leaf
+	}
+	// AnswerChallenge opens and reveals the challenged item. Sender: the provider.
+	AnswerChallenge struct {
+		Batch   work.BatchID
+		Opening Opening
+		Leaf    work.Leaf
+	}
+	// CommitVote commits a validator's verdict. Sender: the validator's operator.
+	CommitVote struct {
+		Batch      work.BatchID
+		Commitment work.Hash
+	}
+	// RevealVote reveals it, by Dispute.Items.
+	RevealVote struct {
+		Batch  work.BatchID
+		Salt   work.Hash
+		Leaves []work.Leaf
+	}
+	// Register bonds the sender in a role, or adds to its bond.
+	Register struct {
+		Role lifecycle.Role
+		Peer sign.PublicKey
+		Bond work.Amount
+	}
+	// Unbond starts to return free bond.
+	Unbond struct {
+		Role   lifecycle.Role
+		Amount work.Amount
+	}
+	// Send moves money between accounts.
+	Send struct {
+		To     work.Address
+		Amount work.Amount
+	}
+)
+
+// BatchPart is the items taken from one assignment.
+type BatchPart struct {
+	Assignment work.Assignment
+	Items      work.RangeSet // within Assignment.Ranges
+}
+
+// Opening proves one item of a batch without saying its leaf.
+type Opening struct {
+	Position uint64
+	Node     work.Node
+	Path     []work.Node
+}
+
+func (CreateJob) ledgerMsg()       {}
+func (CancelJob) ledgerMsg()       {}
+func (CommitBatch) ledgerMsg()     {}
+func (OpenBatch) ledgerMsg()       {}
+func (CommitCheck) ledgerMsg()     {}
+func (RevealBatch) ledgerMsg()     {}
+func (RevealCheck) ledgerMsg()     {}
+func (Challenge) ledgerMsg()       {}
+func (AnswerChallenge) ledgerMsg() {}
+func (CommitVote) ledgerMsg()      {}
+func (RevealVote) ledgerMsg()      {}
+func (Register) ledgerMsg()        {}
+func (Unbond) ledgerMsg()          {}
+func (Send) ledgerMsg()            {}
