@@ -97,29 +97,12 @@ type Block struct {
 	Events []Event
 }
 
-// EventKind says what happened.
-type EventKind string
-
-// The events.
-const (
-	EventJob      EventKind = "job"      // a job was posted or changed its state
-	EventBatch    EventKind = "batch"    // a batch entered Phase, or a message of its phase came in
-	EventParty    EventKind = "party"    // an account registered, bonded, unbonded, was convicted
-	EventTransfer EventKind = "transfer" // money moved
+// The machines' own words, so that no adapter translates them.
+type (
+	Event     = lifecycle.Event
+	BatchPart = lifecycle.Part
+	Opening   = lifecycle.ItemOpening
 )
-
-// Event is one thing that happened. Fields that do not apply are zero.
-type Event struct {
-	Kind     EventKind           `json:"kind"`
-	Job      work.JobID          `json:"job,omitzero"`
-	Batch    work.BatchID        `json:"batch,omitzero"`
-	JobState lifecycle.JobState  `json:"job_state,omitempty"`
-	Phase    lifecycle.Phase     `json:"phase,omitempty"`
-	Account  work.Address        `json:"account,omitempty"`  // client, provider or party concerned
-	Indexer  sign.PublicKey      `json:"indexer,omitzero"`   // of the job concerned
-	Checkers []work.Address      `json:"checkers,omitempty"` // drawn, when the phase is Checking
-	Transfer *lifecycle.Transfer `json:"transfer,omitempty"`
-}
 
 // Msg is one message; the sender is the account that submits it.
 type Msg interface{ ledgerMsg() }
@@ -205,19 +188,6 @@ type (
 		Amount work.Amount
 	}
 )
-
-// BatchPart is the items taken from one assignment.
-type BatchPart struct {
-	Assignment work.Assignment
-	Items      work.RangeSet // within Assignment.Ranges
-}
-
-// Opening proves one item of a batch without saying its leaf.
-type Opening struct {
-	Position uint64
-	Node     work.Node
-	Path     []work.Node
-}
 
 func (CreateJob) ledgerMsg()       {}
 func (CancelJob) ledgerMsg()       {}
