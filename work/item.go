@@ -137,6 +137,10 @@ type ItemList struct {
 	Each   []File   // SourceEach: guest paths, each seen by its own item only
 	Lines  []string // SourceLines
 	Grid   []Axis   // SourceGrid
+
+	// Pick, if not empty, keeps only these of the source's items: item k of the
+	// list is the source's item Pick.At(k). So a job can ask for what is missing.
+	Pick RangeSet
 }
 
 // ErrItem reports an item number that the list does not have.
@@ -144,6 +148,21 @@ var ErrItem = errors.New("no such item")
 
 // Len is the number of items.
 func (l *ItemList) Len() uint64 {
+	if len(l.Pick) > 0 {
+		return l.Pick.Len()
+	}
+	return l.sourceLen()
+}
+
+// Base is the number of item i in the source; i must be below Len.
+func (l *ItemList) Base(i uint64) uint64 {
+	if len(l.Pick) > 0 {
+		return l.Pick.At(i)
+	}
+	return i
+}
+
+func (l *ItemList) sourceLen() uint64 {
 	switch l.Source {
 	case SourceRange:
 		return l.Range.Len()
@@ -185,8 +204,15 @@ func (l *ItemList) Validate() error {
 	default:
 		return fmt.Errorf("%w: unknown source of items %d", ErrMalformed, l.Source)
 	}
-	if n := l.Len(); n == 0 || n > MaxItems {
+	n := l.sourceLen()
+	if n == 0 || n > MaxItems {
 		return fmt.Errorf("%d items: want 1 to %d", n, uint64(MaxItems))
+	}
+	if err := l.Pick.Validate(); err != nil {
+		return err
+	}
+	if k := len(l.Pick); k > 0 && l.Pick[k-1].Hi > n {
+		return fmt.Errorf("picked item %d of %d: %w", l.Pick[k-1].Hi-1, n, ErrItem)
 	}
 	if len(l.Args) > MaxArgs || len(l.Env) > MaxArgs || len(l.Shared) >= MaxFiles {
 		return errors.New("too many arguments, variables or shared files")
@@ -206,6 +232,7 @@ func (l *ItemList) Vars(i uint64) (map[string]string, error) {
 	if i >= l.Len() {
 		return nil, fmt.Errorf("item %d of %d: %w", i, l.Len(), ErrItem)
 	}
+	i = l.Base(i)
 	v := map[string]string{"i": strconv.FormatUint(i, 10)}
 	switch l.Source {
 	case SourceRange:
@@ -248,7 +275,7 @@ func (l *ItemList) Item(i uint64) (*Item, error) {
 	}
 	sort.Strings(it.Env)
 	if l.Source == SourceEach {
-		it.Files = append(it.Files, l.Each[i])
+		it.Files = append(it.Files, l.Each[l.Base(i)])
 	}
 	sort.Slice(it.Files, func(a, b int) bool { return it.Files[a].Path < it.Files[b].Path })
 	for k := 1; k < len(it.Files); k++ {
@@ -272,8 +299,8 @@ func (l *ItemList) Blobs(r Range) []BlobID {
 		add(f.Blob)
 	}
 	if l.Source == SourceEach {
-		for i := r.Lo; i < min(r.Hi, uint64(len(l.Each))); i++ {
-			add(l.Each[i].Blob)
+		for i := r.Lo; i < min(r.Hi, l.Len()); i++ {
+			add(l.Each[l.Base(i)].Blob)
 		}
 	}
 	out := make([]BlobID, 0, len(seen))
@@ -335,6 +362,7 @@ func (l *ItemList) Encode() []byte {
 			e.Strings(a.Values)
 		}
 	}
+	l.Pick.Encode(&e)
 	return e.Bytes()
 }
 
@@ -358,6 +386,7 @@ func DecodeItemList(b []byte) (*ItemList, error) {
 			l.Grid = append(l.Grid, Axis{d.String(256), d.Strings(MaxListEntries, MaxArgBytes)})
 		}
 	}
+	l.Pick = DecodeRangeSet(d, MaxListEntries)
 	if err := d.Done(); err != nil {
 		return nil, fmt.Errorf("item list: %w", err)
 	}

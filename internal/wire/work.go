@@ -1,0 +1,246 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Kind is the first byte of a frame on a p2p.ProtocolWork stream. The indexer
+// dials; the provider answers on the same stream as work ends.
+type Kind uint8
+
+// The frames.
+const (
+	KindHello   Kind = iota + 1 // both ways first: who speaks
+	KindJob                     // indexer: a job's spec and where its blobs are, before its first Assign
+	KindAssign                  // indexer: signed items to run
+	KindFlush                   // indexer: no more items of a job for now: commit what there is
+	KindDrop                    // indexer: stop running these items (cancelled job)
+	KindReceipt                 // provider: signed results and failures
+)
+
+// Hello opens a stream. A provider that recovers re-sends receipts of what it
+// holds for this indexer.
+type Hello struct {
+	Chain   string
+	Account work.Address
+}
+
+// Job introduces a job to a provider.
+type Job struct {
+	Spec    work.JobSpec
+	Holders []p2p.Peer // of the program, the item list and the inputs
+}
+
+// Assign hands out items; the provider sends receipts as ranges of Chunk items
+// end.
+type Assign struct {
+	Assignment work.Assignment
+	Chunk      uint64
+}
+
+// Items names items of a job: KindFlush, KindDrop.
+type Items struct {
+	Job   work.JobID
+	Items work.RangeSet
+}
+
+// Receipt reports items, signed by the provider's peer key. Inline holds the
+// bytes of small outputs; other blobs are fetched from the provider.
+type Receipt struct {
+	Job      work.JobID
+	Attempt  uint32
+	Provider work.Address
+	Results  []work.Result
+	Failures []Failure
+	Inline   [][]byte
+
+	Signature sign.Signature
+}
+
+// Failure is an item that gave no result.
+type Failure struct {
+	Items   work.RangeSet
+	Refused bool // the profile refuses the program: final
+	Why     string
+}
+
+// Bounds of frames.
+const (
+	MaxReceiptResults = 1024
+	MaxInlineBytes    = 16 << 10 // per blob
+	maxWhy            = 512
+	maxHolders        = 16
+)
+
+const receiptTag = "gotong/receipt/1"
+
+// EncodeHello gives a frame.
+func EncodeHello(h Hello) []byte {
+	var e work.Encoder
+	e.U8(uint8(KindHello))
+	e.String(h.Chain)
+	e.String(string(h.Account))
+	return e.Bytes()
+}
+
+// EncodeJob gives a frame.
+func EncodeJob(j Job) []byte {
+	var e work.Encoder
+	e.U8(uint8(KindJob))
+	e.ByteString(j.Spec.Encode())
+	e.U32(uint32(len(j.Holders)))
+	for _, h := range j.Holders {
+		e.Raw(h.Key[:])
+		e.Strings(h.Addrs)
+	}
+	return e.Bytes()
+}
+
+// EncodeAssign gives a frame.
+func EncodeAssign(a Assign) []byte {
+	var e work.Encoder
+	e.U8(uint8(KindAssign))
+	e.U64(a.Chunk)
+	e.ByteString(a.Assignment.Encode())
+	return e.Bytes()
+}
+
+// EncodeItems gives a frame of KindFlush or KindDrop.
+func EncodeItems(k Kind, it Items) []byte {
+	var e work.Encoder
+	e.U8(uint8(k))
+	e.Hash(it.Job)
+	it.Items.Encode(&e)
+	return e.Bytes()
+}
+
+// EncodeReceipt signs r and gives a frame.
+func EncodeReceipt(r *Receipt, k sign.PrivateKey) []byte {
+	body := r.body()
+	r.Signature = k.Sign(receiptTag, body)
+	b := make([]byte, 0, 1+len(body)+64)
+	b = append(append(b, byte(KindReceipt)), body...)
+	return append(b, r.Signature[:]...)
+}
+
+func (r *Receipt) body() []byte {
+	var e work.Encoder
+	e.Hash(r.Job)
+	e.U32(r.Attempt)
+	e.String(string(r.Provider))
+	e.U32(uint32(len(r.Results)))
+	for i := range r.Results {
+		r.Results[i].Encode(&e)
+	}
+	e.U32(uint32(len(r.Failures)))
+	for _, f := range r.Failures {
+		f.Items.Encode(&e)
+		e.Bool(f.Refused)
+		e.String(clip(f.Why, maxWhy))
+	}
+	e.U32(uint32(len(r.Inline)))
+	for _, b := range r.Inline {
+		e.ByteString(b)
+	}
+	return e.Bytes()
+}
+
+// Frame is a decoded frame: exactly one field is set.
+type Frame struct {
+	Hello   *Hello
+	Job     *Job
+	Assign  *Assign
+	Flush   *Items
+	Drop    *Items
+	Receipt *Receipt
+}
+
+// Decode reads a frame. A receipt's signature is checked against from, the
+// stream's peer; an assignment's is not: its job's indexer key is the caller's
+// to know.
+func Decode(b []byte, from sign.PublicKey) (Frame, error) {
+	d := work.NewDecoder(b)
+	var f Frame
+	switch k := Kind(d.U8()); k {
+	case KindHello:
+		f.Hello = &Hello{d.String(64), work.Address(d.String(128))}
+	case KindJob:
+		return decodeJob(d)
+	case KindAssign:
+		chunk, raw := d.U64(), d.ByteString(1<<20)
+		if err := d.Done(); err != nil {
+			return Frame{}, err
+		}
+		a, err := work.DecodeAssignment(raw)
+		if err != nil {
+			return Frame{}, err
+		}
+		return Frame{Assign: &Assign{*a, chunk}}, nil
+	case KindFlush:
+		f.Flush = &Items{d.Hash(), work.DecodeRangeSet(d, 1<<16)}
+	case KindDrop:
+		f.Drop = &Items{d.Hash(), work.DecodeRangeSet(d, 1<<16)}
+	case KindReceipt:
+		return decodeReceipt(b[1:], from)
+	default:
+		return Frame{}, fmt.Errorf("%w: unknown frame %d", work.ErrMalformed, k)
+	}
+	return f, d.Done()
+}
+
+func decodeJob(d *work.Decoder) (Frame, error) {
+	raw := d.ByteString(64 << 10)
+	var hs []p2p.Peer
+	for range d.Count(maxHolders, 36) {
+		var p p2p.Peer
+		copy(p.Key[:], d.Raw(32))
+		p.Addrs = d.Strings(16, 256)
+		hs = append(hs, p)
+	}
+	if err := d.Done(); err != nil {
+		return Frame{}, err
+	}
+	s, err := work.DecodeJobSpec(raw)
+	if err != nil {
+		return Frame{}, err
+	}
+	return Frame{Job: &Job{*s, hs}}, nil
+}
+
+func decodeReceipt(b []byte, from sign.PublicKey) (Frame, error) {
+	if len(b) < 64 {
+		return Frame{}, fmt.Errorf("receipt: %w", work.ErrMalformed)
+	}
+	var sig sign.Signature
+	body := b[:len(b)-64]
+	copy(sig[:], b[len(b)-64:])
+	if err := from.Verify(receiptTag, body, sig); err != nil {
+		return Frame{}, fmt.Errorf("receipt: %w", err)
+	}
+	d := work.NewDecoder(body)
+	r := &Receipt{Job: d.Hash(), Attempt: d.U32(), Provider: work.Address(d.String(128)), Signature: sig}
+	for range d.Count(MaxReceiptResults, 8+work.LeafSize+84) {
+		r.Results = append(r.Results, work.DecodeResult(d))
+	}
+	for range d.Count(MaxReceiptResults, 9) {
+		r.Failures = append(r.Failures, Failure{work.DecodeRangeSet(d, 1<<16), d.Bool(), d.String(maxWhy)})
+	}
+	for range d.Count(4*MaxReceiptResults, 4) {
+		r.Inline = append(r.Inline, d.ByteString(MaxInlineBytes))
+	}
+	if err := d.Done(); err != nil {
+		return Frame{}, fmt.Errorf("receipt: %w", err)
+	}
+	return Frame{Receipt: r}, nil
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
