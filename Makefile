@@ -1,0 +1,55 @@
+# gotong: build, run, test. `make demo` and `make test` do all the set-up.
+export CGO_ENABLED = 0
+GO ?= go
+GOFLAGS_BUILD = -trimpath -ldflags "-s -w -X github.com/gotong-network/gotong/internal/version.Version=$(VERSION)"
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+PREFIX ?= /usr/local
+
+.PHONY: all build demo test check deps gen-check gen fuzz bench bench-keep install dist clean
+
+all: build
+
+build:                       ## ./gotong, static
+	$(GO) build $(GOFLAGS_BUILD) -o gotong ./cmd/gotong
+
+demo: build                  ## the main job on one machine, in under a minute once built
+	./gotong demo
+
+test: deps check             ## everything a change must pass
+	$(GO) test -timeout 30m ./...
+
+check:                       ## fmt, vet, staticcheck, generated files; layers and docs are tests
+	@out=$$(gofmt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); [ -z "$$out" ] || { echo "gofmt needed: $$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	@$(MAKE) --no-print-directory gen-check
+
+deps:                        ## Debian packages that real tests need; says what it could not install
+	@sh scripts/deps.sh
+
+gen:                         ## regenerate what is committed
+	sh scripts/protogen.sh
+	$(GO) run ./internal/demoscene/gen
+
+gen-check:                   ## committed generated files are what their sources give
+	$(GO) run ./internal/demoscene/gen -check
+	sh scripts/protogen.sh -check
+
+fuzz:                        ## each fuzzer for FUZZTIME
+	sh scripts/fuzz.sh
+
+bench: build                 ## side by side with a peer; writes bench/results/
+	$(GO) run ./bench
+
+bench-keep: bench            ## keep the figures of this machine in the repository
+	cp bench/results/latest.txt bench/kept.txt
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 gotong $(DESTDIR)$(PREFIX)/bin/gotong
+
+dist:                        ## static archives for amd64 and arm64 with checksums
+	sh scripts/dist.sh "$(VERSION)"
+
+clean:
+	rm -rf gotong dist

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Generates x/*/types/*.pb.go from proto/. Needs protoc on the PATH (any 3.x: what
+# is generated does not depend on it). The plugin and the imported .proto files are
+# the versions that go.mod pins.
+set -eu
+cd "$(dirname "$0")/.."
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+dir() { go list -m -f '{{.Dir}}' "$1"; }
+CGO_ENABLED=0 go build -o "$tmp/protoc-gen-gocosmos" github.com/cosmos/gogoproto/protoc-gen-gocosmos
+gogoproto=$(dir github.com/cosmos/gogoproto)
+sdk=$(dir github.com/cosmos/cosmos-sdk)
+for package in proto/gotong/*/v1; do
+	PATH="$tmp:$PATH" protoc -I proto -I "$sdk/proto" -I "$gogoproto" -I "$gogoproto/protobuf" \
+		--gocosmos_out=plugins=grpc:"$tmp" "$package"/*.proto
+done
+cp -R "$tmp/github.com/gotong-network/gotong/x" .
