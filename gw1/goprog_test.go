@@ -1,0 +1,97 @@
+package gw1_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/gotong-network/gotong/gw1"
+)
+
+// buildGo compiles testdata/goprog once for all tests.
+var buildGo = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "gw1")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "goprog.wasm")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", out, ".")
+	cmd.Dir = "testdata/goprog"
+	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return text, err
+	}
+	return os.ReadFile(out)
+})
+
+func goProgram(t testing.TB) []byte {
+	wasm, err := buildGo()
+	if err != nil {
+		t.Fatalf("building the Go program: %v\n%s", err, wasm)
+	}
+	return wasm
+}
+
+func text(s string) gw1.File { return gw1.File{ReaderAt: strings.NewReader(s), Size: int64(len(s))} }
+
+func goWorld() gw1.HostConfig {
+	c := world()
+	c.Args = []string{"goprog", "-x", "two words"}
+	c.Env = []string{"WHO=me", "PWD=/"}
+	c.Stdin = text("from stdin")
+	c.Files = []gw1.HostFile{{Path: "in/b/c.bin", File: text("\x00\x01")}, {Path: "in/a.txt", File: text("A")}, {Path: "shared.dat", File: text("S")}}
+	return c
+}
+
+const goOutput = `args [-x two words] env me
+stdin from stdin
+walk / true <nil>
+walk /in true <nil>
+walk /in/a.txt false <nil>
+walk /in/b true <nil>
+walk /in/b/c.bin false <nil>
+walk /out true <nil>
+walk /shared.dat false <nil>
+walk /tmp true <nil>
+relative A absolute A
+missing true
+read-only true true true
+seek "ello" size 11
+entries 20 true
+escape ../etc/passwd true
+escape /../../etc/passwd true
+escape in/../../x true
+escape /etc/passwd true
+escape /proc/self/maps true
+inside A link true
+slept 3s year 2023
+{"brown":1,"dog":1,"end":1,"fox":1,"jumps":1,"lazy":1,"over":1,"quick":1,"the":3} [0 1.8855`
+
+func TestGoProgramRunsUnchanged(t *testing.T) {
+	t.Parallel()
+	p := compiler(t).load(t, goProgram(t), gw1.Options{})
+	a := p.run(t, plenty, goWorld())
+	if a.outcome != "exit 7" || a.stderr != "" || !strings.HasPrefix(a.stdout, goOutput) {
+		t.Fatalf("outcome %s\nstdout:\n%s\nstderr:\n%s", a.outcome, a.stdout, a.stderr)
+	}
+	want := []gw1.OutFile{{Path: "out/from-tmp", Bytes: []byte("gone")}, {Path: "out/y.txt", Bytes: []byte("hel")}}
+	if !reflect.DeepEqual(a.files, want) {
+		t.Errorf("output files %q, want %q", a.files, want)
+	}
+	if b := p.run(t, plenty, goWorld()); !reflect.DeepEqual(a, b) {
+		t.Error("a second run differs from the first")
+	}
+	used := plenty - a.fuel
+	if c := p.run(t, used, goWorld()); c.outcome != "exit 7" || c.fuel != 0 {
+		t.Errorf("with exactly the fuel needed: %s, %d left", c.outcome, c.fuel)
+	}
+	if c := p.run(t, used-1, goWorld()); c.outcome != "fuel" {
+		t.Errorf("with one fuel less: %s", c.outcome)
+	}
+	t.Logf("fuel %d, module %d bytes, rewritten %d, image %d", used, len(goProgram(t)), len(p.module.Binary), len(p.module.Image))
+}
