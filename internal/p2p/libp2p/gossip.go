@@ -1,0 +1,190 @@
+package libp2p
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"lukechampine.com/blake3"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+)
+
+const (
+	// maxGossipBytes bounds what is published, as the port says.
+	maxGossipBytes = 64 << 10
+	// envelopeBytes is room for the nonce and gossipsub's own fields.
+	envelopeBytes = 4 << 10
+	// gossipQueue is the length of every queue: the library's 32 drop silently.
+	gossipQueue = 1024
+	// nonceBytes make a repeated message a new one: gossip forgets repeats of
+	// the same bytes for minutes, and offers are announced again for those who
+	// came later.
+	nonceBytes = 8
+)
+
+// gossip is a node's part in all topics. Topics are named by our own code, so
+// they are few and stay joined.
+type gossip struct {
+	router *pubsub.PubSub
+	self   peer.ID
+
+	mu     sync.Mutex // guards everything below
+	topics map[string]*topic
+}
+
+type topic struct {
+	handle *pubsub.Topic
+
+	mu     sync.Mutex                  // guards checks
+	checks map[*func([]byte) bool]bool // of the running subscriptions
+}
+
+func newGossip(ctx context.Context, h host.Host) (*gossip, error) {
+	router, err := pubsub.NewGossipSub(ctx, h,
+		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
+		pubsub.WithNoAuthor(),
+		pubsub.WithMessageIdFn(messageID),
+		pubsub.WithMaxMessageSize(maxGossipBytes+envelopeBytes),
+		pubsub.WithFloodPublish(true),
+		pubsub.WithPeerOutboundQueueSize(gossipQueue),
+		pubsub.WithValidateQueueSize(gossipQueue),
+	)
+	if err != nil {
+		return nil, err
+	}
+	return &gossip{router: router, self: h.ID(), topics: map[string]*topic{}}, nil
+}
+
+// messageID names a message by what it says and by its nonce.
+func messageID(m *pb.Message) string {
+	sum := blake3.Sum256(append([]byte(m.GetTopic()+"\x00"), m.GetData()...))
+	return string(sum[:20])
+}
+
+func (g *gossip) publish(ctx context.Context, name string, data []byte) error {
+	if len(data) > maxGossipBytes {
+		return fmt.Errorf("%w: gossip of %d bytes, at most %d", p2p.ErrFrame, len(data), maxGossipBytes)
+	}
+	t, err := g.join(name)
+	if err != nil {
+		return err
+	}
+	message := make([]byte, nonceBytes, nonceBytes+len(data))
+	if _, err := rand.Read(message); err != nil {
+		return err
+	}
+	if err := t.handle.Publish(ctx, append(message, data...)); err != nil {
+		return fmt.Errorf("publish on %s: %w", name, err)
+	}
+	return nil
+}
+
+func (g *gossip) join(name string) (*topic, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := g.topics[name]; t != nil {
+		return t, nil
+	}
+	t := &topic{checks: map[*func([]byte) bool]bool{}}
+	validate := func(_ context.Context, from peer.ID, m *pubsub.Message) bool {
+		return from == g.self || t.accepts(m.Data)
+	}
+	// Inline: a check costs less than the hand-over to another goroutine.
+	if err := g.router.RegisterTopicValidator(name, validate, pubsub.WithValidatorInline(true)); err != nil {
+		return nil, fmt.Errorf("topic %s: %w", name, err)
+	}
+	handle, err := g.router.Join(name)
+	if err != nil {
+		g.router.UnregisterTopicValidator(name)
+		return nil, fmt.Errorf("topic %s: %w", name, err)
+	}
+	t.handle = handle
+	g.topics[name] = t
+	return t, nil
+}
+
+// accepts asks the checks of all subscriptions.
+func (t *topic) accepts(message []byte) bool {
+	if len(message) < nonceBytes || len(message) > nonceBytes+maxGossipBytes {
+		return false
+	}
+	t.mu.Lock()
+	var checks []func([]byte) bool
+	for c := range t.checks {
+		checks = append(checks, *c)
+	}
+	t.mu.Unlock()
+	for _, check := range checks {
+		if !check(message[nonceBytes:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// subscribe joins a topic; pump, which the caller runs, fills the channel until
+// ctx or the network ends.
+func (g *gossip) subscribe(ctx context.Context, name string, check func([]byte) bool) (_ <-chan []byte, pump func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	t, err := g.join(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if check != nil {
+		t.setCheck(&check, true)
+	}
+	sub, err := t.handle.Subscribe(pubsub.WithBufferSize(gossipQueue))
+	if err != nil {
+		t.setCheck(&check, false)
+		return nil, nil, fmt.Errorf("subscribe to %s: %w", name, err)
+	}
+	out := make(chan []byte, gossipQueue)
+	return out, func() {
+		defer close(out)
+		defer t.setCheck(&check, false)
+		defer sub.Cancel()
+		for {
+			m, err := sub.Next(ctx)
+			if err != nil {
+				return
+			}
+			if m.ReceivedFrom != g.self {
+				queue(out, m.Data[nonceBytes:])
+			}
+		}
+	}, nil
+}
+
+func (t *topic) setCheck(check *func([]byte) bool, on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if on {
+		t.checks[check] = true
+	} else {
+		delete(t.checks, check)
+	}
+}
+
+// queue adds a message and drops the oldest when the queue is full; only one
+// goroutine adds.
+func queue(out chan []byte, data []byte) {
+	for {
+		select {
+		case out <- data:
+			return
+		default:
+		}
+		select {
+		case <-out:
+		default:
+		}
+	}
+}

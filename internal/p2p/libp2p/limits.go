@@ -1,0 +1,71 @@
+package libp2p
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/x/rate"
+)
+
+// What strangers may take. A pool behind one address translator is one address
+// to us, so the bounds per address are far above the library's 8.
+const (
+	memoryBytes        = 4 << 30
+	memoryBytesPerPeer = 256 << 20
+	connsPerPeer       = 8
+	connsPerAddress    = 512
+	connsPerSecond     = 20 // per address, in the long run
+)
+
+// newResourceManager bounds connections, streams and buffers. What it refuses is
+// reset at once: the other end sees a failed dial and tries again later.
+func newResourceManager(cfg Config) (network.ResourceManager, error) {
+	conns := rcmgr.LimitVal(cfg.MaxConns + cfg.MaxConns/4) // above what the connection manager keeps
+	streams := rcmgr.LimitVal(16 * cfg.MaxConns)
+	perPeer := rcmgr.LimitVal(cfg.MaxStreamsPerPeer)
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
+			Streams: streams, StreamsInbound: streams, StreamsOutbound: streams,
+			Memory: memoryBytes,
+		},
+		Transient: rcmgr.ResourceLimits{ // not yet known who, or for what
+			Conns: conns / 4, ConnsInbound: conns / 4, ConnsOutbound: conns / 4, FD: conns / 4,
+			Streams: streams / 4, StreamsInbound: streams / 4, StreamsOutbound: streams / 4,
+			Memory: memoryBytes / 4,
+		},
+		PeerDefault: rcmgr.ResourceLimits{
+			Conns: connsPerPeer, ConnsInbound: connsPerPeer, ConnsOutbound: connsPerPeer, FD: connsPerPeer,
+			Streams: 2 * perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer,
+			Memory: memoryBytesPerPeer,
+		},
+	}
+	return rcmgr.NewResourceManager(
+		rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: connsPerAddress}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: connsPerAddress}},
+		),
+		rcmgr.WithConnRateLimiters(newRateLimiter()),
+	)
+}
+
+// newRateLimiter bounds new connections per address; this machine may do what it
+// likes to itself.
+func newRateLimiter() *rate.Limiter {
+	perAddress := rate.Limit{RPS: connsPerSecond, Burst: connsPerAddress}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{
+			{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+			{Prefix: netip.MustParsePrefix("::1/128")},
+		},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: perAddress}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: perAddress}},
+			GracePeriod:      time.Minute,
+		},
+	}
+}

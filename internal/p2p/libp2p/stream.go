@@ -1,0 +1,168 @@
+package libp2p
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/sign"
+)
+
+const (
+	// bufferBytes is each way's buffer: an indexer holds thousands of streams.
+	bufferBytes = 16 << 10
+	// lingerTime and lingerBytes bound how long a closed stream waits for the
+	// other end to finish before it is reset. A reset at once would throw away
+	// what was sent and not yet read; no reset at all would leave the other end
+	// blocked in Send for ever.
+	lingerTime  = 5 * time.Second
+	lingerBytes = 1 << 20
+)
+
+var errStreamClosed = errors.New("stream is closed")
+
+// stream is a libp2p stream that carries frames.
+type stream struct {
+	net  *Network
+	raw  network.Stream
+	peer sign.PublicKey
+	w    *bufio.Writer
+
+	readMu sync.Mutex // held by who reads; guards everything below
+	r      *bufio.Reader
+	broken error // why no frame can be read any more; io.EOF at the good end
+
+	closing sync.Once
+	closed  chan struct{}
+}
+
+var _ p2p.Stream = (*stream)(nil)
+
+func newStream(n *Network, raw network.Stream, key sign.PublicKey) *stream {
+	return &stream{
+		net: n, raw: raw, peer: key,
+		r:      bufio.NewReaderSize(raw, bufferBytes),
+		w:      bufio.NewWriterSize(raw, bufferBytes),
+		closed: make(chan struct{}),
+	}
+}
+
+// Peer implements p2p.Stream.
+func (s *stream) Peer() sign.PublicKey { return s.peer }
+
+// Send implements p2p.Stream. After an error nothing more can be sent.
+func (s *stream) Send(frame []byte) error { return s.failure(p2p.WriteFrame(s.w, frame)) }
+
+// Flush implements p2p.Stream.
+func (s *stream) Flush() error { return s.failure(s.w.Flush()) }
+
+// Receive implements p2p.Stream. A deadline that passes between frames harms
+// nothing; inside a frame it breaks the stream.
+func (s *stream) Receive() ([]byte, error) {
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if s.broken != nil {
+		return nil, s.broken
+	}
+	head, err := s.r.Peek(1)
+	if len(head) == 0 {
+		if err == io.EOF {
+			s.broken = err
+		}
+		return nil, s.failure(err)
+	}
+	frame, err := p2p.ReadFrame(s.r)
+	if err != nil {
+		s.broken = s.failure(err)
+		return nil, s.broken
+	}
+	return frame, nil
+}
+
+// CloseWrite implements p2p.Stream.
+func (s *stream) CloseWrite() error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	return s.failure(s.raw.CloseWrite())
+}
+
+// SetDeadline implements p2p.Stream.
+func (s *stream) SetDeadline(t time.Time) error { return s.failure(s.raw.SetDeadline(t)) }
+
+// Close implements p2p.Stream. It does not block, may be called while others
+// send or receive, which then fail, and does not flush.
+func (s *stream) Close() error {
+	s.closing.Do(func() {
+		close(s.closed)
+		s.raw.CloseWrite()
+		s.raw.SetReadDeadline(time.Unix(1, 0)) // wakes a reader
+		if !s.net.begin() {
+			s.raw.Reset()
+			s.net.gone(s)
+			return
+		}
+		go s.linger()
+	})
+	return nil
+}
+
+// begin counts a goroutine of the network; false when it is closed.
+func (n *Network) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.closed {
+		n.wg.Add(1)
+	}
+	return !n.closed
+}
+
+// linger waits for the other end to close too.
+func (s *stream) linger() {
+	defer s.net.wg.Done()
+	defer s.net.gone(s)
+	s.readMu.Lock()
+	defer s.readMu.Unlock()
+	if s.broken == io.EOF {
+		s.raw.Close()
+		return
+	}
+	s.broken = errStreamClosed
+	s.raw.SetReadDeadline(time.Now().Add(lingerTime))
+	if _, err := io.CopyN(io.Discard, s.raw, lingerBytes); err == io.EOF {
+		s.raw.Close()
+	} else {
+		s.raw.Reset()
+	}
+}
+
+// failure names an error of libp2p in the terms of the port.
+func (s *stream) failure(err error) error {
+	var timeout net.Error
+	switch {
+	case err == nil, err == io.EOF, errors.Is(err, p2p.ErrFrame):
+		return err
+	case s.isClosed():
+		return errStreamClosed
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: %v", os.ErrDeadlineExceeded, err)
+	}
+	return err
+}
+
+func (s *stream) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
