@@ -1,6 +1,13 @@
 package lifecycle
 
-import "github.com/gotong-network/gotong/work"
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/gotong-network/gotong/incentive"
+	"github.com/gotong-network/gotong/work"
+)
 
 // Params are the chain's parameters, changeable by governance. Waits are in
 // blocks, shares in permille.
@@ -55,4 +62,58 @@ func LocalParams() Params {
 		OpenBlocks: 40, CheckBlocks: 30, WaitFactor: 4, FuelPerBlock: 100_000_000, RevealBlocks: 30, WindowBlocks: 8,
 		VoteBlocks: 30, ClosingBlocks: 1200,
 	}
+}
+
+// Rules are the parameters that the formulas of incentive use.
+func (p Params) Rules() incentive.Rules {
+	return incentive.Rules{
+		SampleEconomic: p.SampleEconomic, SampleAssured: p.SampleAssured, MaxFullItems: p.MaxFullItems, CheckersAssured: p.CheckersAssured,
+		MinBond: p.MinBond, SlashPermille: p.SlashPermille, FinderPermille: p.FinderPermille, ClientPermille: p.ClientPermille,
+		CheckPermille: p.CheckPermille,
+	}
+}
+
+// Bounds of parameters: they keep every product of the machine inside 64 bits.
+const (
+	maxBlocks   = 1 << 32
+	maxItemFuel = 1 << 48
+	maxSample   = 1024
+)
+
+// Validate reports parameters under which the machine could not keep its
+// promises: a wait of no blocks, shares over the whole, a draw of nothing.
+func (p Params) Validate() error {
+	for _, w := range []struct {
+		name   string
+		blocks int64
+	}{
+		{"max_job_blocks", p.MaxJobBlocks}, {"unbond_blocks", p.UnbondBlocks}, {"draw_delay_blocks", p.DrawDelayBlocks},
+		{"draw_spread_blocks", int64(min(p.DrawSpreadBlocks, math.MaxInt64))}, {"open_blocks", p.OpenBlocks},
+		{"check_blocks", p.CheckBlocks}, {"wait_factor", p.WaitFactor}, {"reveal_blocks", p.RevealBlocks},
+		{"window_blocks", p.WindowBlocks}, {"vote_blocks", p.VoteBlocks}, {"closing_blocks", p.ClosingBlocks},
+	} {
+		if w.blocks < 1 || w.blocks > maxBlocks {
+			return fmt.Errorf("parameter %s is %d: want 1 to %d", w.name, w.blocks, int64(maxBlocks))
+		}
+	}
+	for _, n := range []uint32{p.SampleEconomic, p.SampleAssured, p.MaxFullItems, p.CheckersAssured} {
+		if n < 1 || n > maxSample {
+			return fmt.Errorf("a sample or number of checkers is %d: want 1 to %d", n, maxSample)
+		}
+	}
+	switch {
+	case p.ProviderPermille+p.ValidatorPermille > 1000 || p.ProviderPermille > 1000 || p.ValidatorPermille > 1000:
+		return errors.New("shares of a batch's pay are over 1000 permille")
+	case p.FinderPermille > 1000 || p.ClientPermille > 1000 || p.FinderPermille+p.ClientPermille >= 1000:
+		return errors.New("finder and client take the whole slash: some of it must burn")
+	case p.SlashPermille > 1000*1000 || p.CheckPermille > 1000*1000:
+		return errors.New("slash or check fee is over 1000 times the pay")
+	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0:
+		return errors.New("bonds and stakes must not be zero")
+	case p.MinPrice == 0:
+		return errors.New("the floor price must not be zero")
+	case p.MaxItemFuel == 0 || p.MaxItemFuel > maxItemFuel || p.FuelPerBlock == 0:
+		return fmt.Errorf("fuel per item must be 1 to %d and fuel per block not zero", uint64(maxItemFuel))
+	}
+	return nil
 }

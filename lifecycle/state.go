@@ -94,8 +94,11 @@ type Batch struct {
 
 	Draws   []Draw    `json:"draws"`
 	Checks  []Check   `json:"checks"`
-	Salt    work.Hash `json:"salt"` // revealed: item salts follow from it
-	Dispute *Dispute  `json:"dispute,omitempty"`
+	Salt    work.Hash `json:"salt"`              // revealed: item salts follow from it
+	Dispute *Dispute  `json:"dispute,omitempty"` // the last one; in Answering only a challenge
+	Round   uint32    `json:"round"`             // how often missing checkers were replaced
+	// WindowLeft is how many blocks of the window remain after a challenge.
+	WindowLeft int64 `json:"window_left"`
 
 	Transfers []Transfer `json:"transfers,omitempty"` // all money the batch moved, at its end
 	Why       string     `json:"why,omitempty"`       // of a void or unpaid batch, for people
@@ -122,6 +125,8 @@ type Check struct {
 	Revealed     bool         `json:"revealed"`
 	Leaves       []work.Leaf  `json:"leaves"` // by Draws
 	Missed       bool         `json:"missed"` // silent: replaced, fee lost
+	Lost         bool         `json:"lost"`   // judged wrong: stake burned, fee lost
+	Stake        work.Amount  `json:"stake"`  // locked of the checker's bond until the batch ends
 }
 
 // CheckCommitment is what a checker commits to before it may see any leaf.
@@ -211,10 +216,20 @@ type Party struct {
 	Convictions      uint32         `json:"convictions"`
 	Settled          uint64         `json:"settled"` // batches, or checks
 	Missed           uint64         `json:"missed"`
+
+	// PriorWeight is the weight before the block ChangedHeight, in which the owner
+	// last changed its bond: see Weight.
+	ChangedHeight int64       `json:"changed_height"`
+	PriorWeight   work.Amount `json:"prior_weight"`
 }
 
 // Free is the bond that can still be locked.
-func (p *Party) Free() work.Amount { return p.Bond - p.Locked - p.Unbonding }
+func (p *Party) Free() work.Amount {
+	if used := p.Locked + p.Unbonding; used < p.Bond {
+		return p.Bond - used
+	}
+	return 0
+}
 
 // Pot is where money comes from or goes to.
 type Pot uint8
@@ -242,6 +257,7 @@ const (
 	ReasonSlash      Reason = "slash burn"   // burned part of a slash
 	ReasonBounty     Reason = "bounty"       // finder's part of a slash
 	ReasonDamages    Reason = "damages"      // client's part of a slash
+	ReasonStakeIn    Reason = "stake"        // a challenger into its stake
 	ReasonStake      Reason = "stake burn"   // a wrong challenger's stake
 	ReasonEscrow     Reason = "escrow"       // client into escrow
 	ReasonRefund     Reason = "refund"       // escrow back to the client

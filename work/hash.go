@@ -118,6 +118,18 @@ func Program(module BlobID, profile string) ProgramID {
 	return Sum("gotong/program/1", e.Bytes())
 }
 
+// BatchIDOf names a batch by what its commit fixes.
+func BatchIDOf(chain string, job JobID, provider Address, items RangeSet, root Node) BatchID {
+	var e Encoder
+	e.String(chain)
+	e.Hash(job)
+	e.String(string(provider))
+	items.Encode(&e)
+	e.U64(uint64(root.Fuel))
+	e.Hash(root.Hash)
+	return Sum("gotong/batch/1", e.Bytes())
+}
+
 // clip keeps strangers' text in an error short.
 func clip(s string) string {
 	if len(s) > 80 {
