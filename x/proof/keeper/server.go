@@ -1,0 +1,273 @@
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+	"github.com/gotong-network/gotong/x/internal/field"
+	"github.com/gotong-network/gotong/x/proof/types"
+)
+
+// MsgServer answers the messages about batches. Authority is the account that may
+// change the parameters: governance.
+type MsgServer struct {
+	Keeper    Keeper
+	Authority string
+}
+
+var _ types.MsgServer = MsgServer{}
+
+// CommitBatch implements types.MsgServer.
+func (s MsgServer) CommitBatch(ctx context.Context, m *types.MsgCommitBatch) (*types.MsgCommitBatchResponse, error) {
+	var id work.BatchID
+	err := s.Keeper.Do(ctx, func(mc lifecycle.Machine) error {
+		sender, err := field.Account(m.Sender)
+		if err != nil {
+			return err
+		}
+		job, err := field.Hash("job id", m.Job)
+		if err != nil {
+			return err
+		}
+		parts, err := types.ToParts(m.Parts)
+		if err != nil {
+			return err
+		}
+		root, err := m.Root.Work()
+		if err != nil {
+			return err
+		}
+		id, err = mc.CommitBatch(sender, job, parts, root, work.Fuel(m.MaxItemFuel))
+		return err
+	})
+	return &types.MsgCommitBatchResponse{Batch: id[:]}, err
+}
+
+// OpenBatch implements types.MsgServer.
+func (s MsgServer) OpenBatch(ctx context.Context, m *types.MsgOpenBatch) (*types.MsgOpenBatchResponse, error) {
+	return &types.MsgOpenBatchResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		l, err := types.ToOpenings(m.Openings)
+		if err != nil {
+			return err
+		}
+		return mc.OpenBatch(sender, id, l)
+	})
+}
+
+// CommitCheck implements types.MsgServer.
+func (s MsgServer) CommitCheck(ctx context.Context, m *types.MsgCommitCheck) (*types.MsgCommitCheckResponse, error) {
+	return &types.MsgCommitCheckResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		c, err := field.Hash("commitment", m.Commitment)
+		if err != nil {
+			return err
+		}
+		return mc.CommitCheck(sender, id, c)
+	})
+}
+
+// RevealBatch implements types.MsgServer.
+func (s MsgServer) RevealBatch(ctx context.Context, m *types.MsgRevealBatch) (*types.MsgRevealBatchResponse, error) {
+	return &types.MsgRevealBatchResponse{}, s.onBatch(ctx, m.Sender, m.Batch, revealing(m.Salt, m.Leaves, lifecycle.Machine.RevealBatch))
+}
+
+// RevealCheck implements types.MsgServer.
+func (s MsgServer) RevealCheck(ctx context.Context, m *types.MsgRevealCheck) (*types.MsgRevealCheckResponse, error) {
+	return &types.MsgRevealCheckResponse{}, s.onBatch(ctx, m.Sender, m.Batch, revealing(m.Salt, m.Leaves, lifecycle.Machine.RevealCheck))
+}
+
+// Challenge implements types.MsgServer.
+func (s MsgServer) Challenge(ctx context.Context, m *types.MsgChallenge) (*types.MsgChallengeResponse, error) {
+	return &types.MsgChallengeResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		leaf, err := work.ParseLeaf(m.Leaf)
+		if err != nil {
+			return fmt.Errorf("leaf: %w", err)
+		}
+		return mc.Challenge(sender, id, m.Position, leaf)
+	})
+}
+
+// AnswerChallenge implements types.MsgServer.
+func (s MsgServer) AnswerChallenge(ctx context.Context, m *types.MsgAnswerChallenge) (*types.MsgAnswerChallengeResponse, error) {
+	return &types.MsgAnswerChallengeResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		o, err := m.Opening.Lifecycle()
+		if err != nil {
+			return err
+		}
+		leaf, err := work.ParseLeaf(m.Leaf)
+		if err != nil {
+			return fmt.Errorf("leaf: %w", err)
+		}
+		return mc.AnswerChallenge(sender, id, o, leaf)
+	})
+}
+
+// CommitVote implements types.MsgServer.
+func (s MsgServer) CommitVote(ctx context.Context, m *types.MsgCommitVote) (*types.MsgCommitVoteResponse, error) {
+	return &types.MsgCommitVoteResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		c, err := field.Hash("commitment", m.Commitment)
+		if err != nil {
+			return err
+		}
+		return mc.CommitVote(sender, id, c)
+	})
+}
+
+// RevealVote implements types.MsgServer.
+func (s MsgServer) RevealVote(ctx context.Context, m *types.MsgRevealVote) (*types.MsgRevealVoteResponse, error) {
+	return &types.MsgRevealVoteResponse{}, s.onBatch(ctx, m.Sender, m.Batch, revealing(m.Salt, m.Leaves, lifecycle.Machine.RevealVote))
+}
+
+// UpdateParams implements types.MsgServer.
+func (s MsgServer) UpdateParams(ctx context.Context, m *types.MsgUpdateParams) (*types.MsgUpdateParamsResponse, error) {
+	if m.Authority != s.Authority {
+		return nil, types.Refuse(fmt.Errorf("%w: only %s may change parameters", lifecycle.ErrRefused, s.Authority))
+	}
+	d := json.NewDecoder(bytes.NewReader(m.Params))
+	d.DisallowUnknownFields()
+	var p lifecycle.Params
+	if err := d.Decode(&p); err != nil {
+		return nil, types.Refuse(fmt.Errorf("parameters: %w", err))
+	}
+	if err := ValidateParams(p); err != nil {
+		return nil, types.Refuse(err)
+	}
+	return &types.MsgUpdateParamsResponse{}, s.Keeper.params.Set(ctx, p)
+}
+
+// onBatch reads the two fields that most messages begin with.
+func (s MsgServer) onBatch(ctx context.Context, sender string, batch []byte, f func(lifecycle.Machine, work.Address, work.BatchID) error) error {
+	return s.Keeper.Do(ctx, func(mc lifecycle.Machine) error {
+		account, err := field.Account(sender)
+		if err != nil {
+			return err
+		}
+		id, err := field.Hash("batch id", batch)
+		if err != nil {
+			return err
+		}
+		return f(mc, account, id)
+	})
+}
+
+// revealing reads salt and leaves for one of the machine's reveals.
+func revealing(salt []byte, leaves [][]byte, reveal func(lifecycle.Machine, work.Address, work.BatchID, work.Hash, []work.Leaf) error) func(lifecycle.Machine, work.Address, work.BatchID) error {
+	return func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		v, err := field.Hash("salt", salt)
+		if err != nil {
+			return err
+		}
+		l, err := types.ToLeaves(leaves)
+		if err != nil {
+			return err
+		}
+		return reveal(mc, sender, id, v, l)
+	}
+}
+
+// ValidateParams refuses parameters under which the machines could not work.
+func ValidateParams(p lifecycle.Params) error {
+	switch {
+	case p.ProviderPermille+p.ValidatorPermille > 1000 || p.ProviderPermille > 1000 || p.ValidatorPermille > 1000:
+		return errors.New("parameters: shares of a batch's pay are over 1000 permille")
+	case p.FinderPermille+p.ClientPermille > 1000 || p.FinderPermille > 1000 || p.ClientPermille > 1000:
+		return errors.New("parameters: shares of a slash are over 1000 permille")
+	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0:
+		return errors.New("parameters: a bond or stake is nothing")
+	case p.DrawDelayBlocks < 3 || p.DrawSpreadBlocks == 0:
+		return errors.New("parameters: a draw comes at least 3 blocks after its commit, over at least 1 block")
+	case p.DrawDelayBlocks > 1000 || p.DrawSpreadBlocks > 1000:
+		return errors.New("parameters: a draw comes at most 2000 blocks after its commit")
+	case p.SampleEconomic == 0 || p.SampleAssured == 0 || p.CheckersAssured == 0 || p.MaxFullItems == 0:
+		return errors.New("parameters: a tier draws nothing")
+	case p.OpenBlocks <= 0 || p.CheckBlocks <= 0 || p.RevealBlocks <= 0 || p.WindowBlocks <= 0 || p.VoteBlocks <= 0 ||
+		p.ClosingBlocks <= 0 || p.UnbondBlocks <= 0 || p.MaxJobBlocks <= 0 || p.WaitFactor <= 0 || p.FuelPerBlock == 0:
+		return errors.New("parameters: a wait is nothing")
+	}
+	return nil
+}
+
+// QueryServer answers the queries about batches, parameters and money.
+type QueryServer struct{ Keeper Keeper }
+
+var _ types.QueryServer = QueryServer{}
+
+// Batch implements types.QueryServer.
+func (s QueryServer) Batch(ctx context.Context, r *types.QueryBatchRequest) (*types.QueryBatchResponse, error) {
+	id, err := field.Hash("batch id", r.Batch)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	v, err := s.Keeper.Batch(ctx, id)
+	if errors.Is(err, lifecycle.ErrNotFound) {
+		return nil, status.Error(codes.NotFound, err.Error())
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(v)
+	return &types.QueryBatchResponse{Batch: b}, err
+}
+
+// Batches implements types.QueryServer.
+func (s QueryServer) Batches(ctx context.Context, r *types.QueryBatchesRequest) (*types.QueryBatchesResponse, error) {
+	job, err := field.Hash("job id", r.Job)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	l, more, err := s.Keeper.batchesAfter(ctx, job, r.After)
+	return &types.QueryBatchesResponse{Batches: l, More: more}, err
+}
+
+// Params implements types.QueryServer.
+func (s QueryServer) Params(ctx context.Context, _ *types.QueryParamsRequest) (*types.QueryParamsResponse, error) {
+	p, err := s.Keeper.Params(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(p)
+	return &types.QueryParamsResponse{Params: b}, err
+}
+
+// Supply implements types.QueryServer.
+func (s QueryServer) Supply(ctx context.Context, _ *types.QuerySupplyRequest) (*types.QuerySupplyResponse, error) {
+	total, err := amount(s.Keeper.Bank.GetSupply(ctx, work.Denom))
+	if err != nil {
+		return nil, err
+	}
+	burned, err := s.Keeper.burnedSoFar(ctx)
+	if err != nil {
+		return nil, err
+	}
+	escrows, err := s.Keeper.Market.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stakes, err := s.Keeper.Held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bonds, err := s.Keeper.Registry.Held(ctx)
+	return &types.QuerySupplyResponse{Total: uint64(total), FeeBurn: uint64(burned.Fees), SlashBurn: uint64(burned.Slashes),
+		Escrowed: uint64(escrows + stakes), Bonded: uint64(bonds)}, err
+}
+
+// Conserved implements types.QueryServer.
+func (s QueryServer) Conserved(ctx context.Context, _ *types.QueryConservedRequest) (*types.QueryConservedResponse, error) {
+	err := s.Keeper.Audit(ctx)
+	if err != nil && !errors.Is(err, ErrNotConserved) {
+		return nil, err
+	}
+	a := &types.QueryConservedResponse{Conserved: err == nil}
+	if err != nil {
+		a.Difference = err.Error()
+	}
+	return a, nil
+}

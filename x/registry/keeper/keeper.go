@@ -1,0 +1,118 @@
+// Package keeper keeps the parties: accounts bonded as providers or checkers. It
+// owns their records and the sum of their bonds; the bonds themselves sit in the
+// module's account, which only transfers of the protocol's machines move.
+//
+// It never decides: every rule is lifecycle's.
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cosmossdk.io/collections"
+	"cosmossdk.io/core/store"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+	"github.com/gotong-network/gotong/x/internal/record"
+)
+
+// Keeper is the store of the parties.
+type Keeper struct {
+	Schema  collections.Schema
+	parties collections.Map[collections.Pair[uint32, string], lifecycle.Party]
+	held    collections.Item[uint64] // ugtg: sum of Party.Bond
+}
+
+// New makes a keeper over a store.
+func New(s store.KVStoreService) (Keeper, error) {
+	b := collections.NewSchemaBuilder(s)
+	k := Keeper{
+		parties: collections.NewMap(b, collections.NewPrefix(1), "parties",
+			collections.PairKeyCodec(collections.Uint32Key, collections.StringKey), record.JSON[lifecycle.Party]()),
+		held: collections.NewItem(b, collections.NewPrefix(2), "held", collections.Uint64Value),
+	}
+	var err error
+	k.Schema, err = b.Build()
+	return k, err
+}
+
+// Party is an account's record in a role, lifecycle.ErrNotFound if it has none.
+func (k Keeper) Party(ctx context.Context, role lifecycle.Role, account work.Address) (*lifecycle.Party, error) {
+	p, err := k.parties.Get(ctx, collections.Join(uint32(role), string(account)))
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, fmt.Errorf("%s is not registered in role %d: %w", account, role, lifecycle.ErrNotFound)
+	}
+	return &p, err
+}
+
+// SetParty stores p and follows the sum of the bonds.
+func (k Keeper) SetParty(ctx context.Context, p *lifecycle.Party) error {
+	var was work.Amount
+	old, err := k.Party(ctx, p.Role, p.Account)
+	if err == nil {
+		was = old.Bond
+	} else if !errors.Is(err, lifecycle.ErrNotFound) {
+		return err
+	}
+	if was != p.Bond {
+		held, err := k.Held(ctx)
+		if err != nil {
+			return err
+		}
+		if err := k.held.Set(ctx, uint64(held-was+p.Bond)); err != nil {
+			return err
+		}
+	}
+	return k.parties.Set(ctx, collections.Join(uint32(p.Role), string(p.Account)), *p)
+}
+
+// Parties are all parties of a role, in the order of their accounts.
+func (k Keeper) Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.Party, error) {
+	var l []*lifecycle.Party
+	err := k.parties.Walk(ctx, collections.NewPrefixedPairRange[uint32, string](uint32(role)),
+		func(_ collections.Pair[uint32, string], p lifecycle.Party) (bool, error) {
+			l = append(l, &p)
+			return false, nil
+		})
+	return l, err
+}
+
+// Held is the sum of all bonds as it was followed.
+func (k Keeper) Held(ctx context.Context) (work.Amount, error) {
+	v, err := k.held.Get(ctx)
+	if errors.Is(err, collections.ErrNotFound) {
+		return 0, nil
+	}
+	return work.Amount(v), err
+}
+
+// Recount is the sum of all bonds by a walk over every record.
+func (k Keeper) Recount(ctx context.Context) (sum work.Amount, err error) {
+	err = k.parties.Walk(ctx, nil, func(_ collections.Pair[uint32, string], p lifecycle.Party) (bool, error) {
+		var err error
+		sum, err = sum.Add(p.Bond)
+		return err != nil, err
+	})
+	return sum, err
+}
+
+// page is the most records of one answer.
+const page = 200
+
+// partiesAfter is a page of a role's parties.
+func (k Keeper) partiesAfter(ctx context.Context, role uint32, after string) (l []lifecycle.Party, more bool, err error) {
+	r := collections.NewPrefixedPairRange[uint32, string](role)
+	if after != "" {
+		r = r.StartExclusive(after)
+	}
+	err = k.parties.Walk(ctx, r, func(_ collections.Pair[uint32, string], p lifecycle.Party) (bool, error) {
+		more = len(l) == page
+		if !more {
+			l = append(l, p)
+		}
+		return more, nil
+	})
+	return l, more, err
+}
