@@ -21,6 +21,10 @@ var (
 	ErrMissing = runtime.ErrBlobMissing
 	ErrCorrupt = errors.New("bytes do not fit their blob id")
 	ErrFull    = errors.New("no space left for blobs")
+	// ErrTooLarge reports a blob over the size that the caller allows.
+	ErrTooLarge = errors.New("blob is larger than allowed")
+	// ErrRefused reports a blob that a peer does not take.
+	ErrRefused = errors.New("peer does not take the blob")
 )
 
 // Store keeps blobs. Safe for concurrent use.
@@ -38,6 +42,28 @@ type Store interface {
 	Delete(bs ...work.BlobID) error
 	// Size is the number of bytes kept.
 	Size() (uint64, error)
+}
+
+// Local is a Store that serving, fetching and pushing work on. FileStore and Mem
+// are.
+type Local interface {
+	Store
+	// PutMany stores many blobs with one sync for the small ones; all or an
+	// error, after which any of them may be stored.
+	PutMany(ctx context.Context, datas [][]byte) ([]work.BlobID, error)
+	// Begin makes room for a blob that arrives in parts.
+	Begin(b work.BlobID) (Partial, error)
+}
+
+// Partial is a blob that arrives in parts. Its user writes only bytes that are
+// verified, each of them once, and ends it with Commit or Abort. One goroutine.
+type Partial interface {
+	// WriteAt keeps a part; ErrFull if there is no space.
+	io.WriterAt
+	// Commit makes the blob present; an error unless every byte was written.
+	Commit() error
+	// Abort forgets what was written. After Commit it does nothing.
+	Abort()
 }
 
 // Fetcher brings blobs from holders.

@@ -1,0 +1,184 @@
+package blob
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/gotong-network/gotong/work"
+)
+
+// filePartial is a file in tmp/ that becomes a blob.
+type filePartial struct {
+	store   *FileStore
+	b       work.BlobID
+	f       *os.File
+	written uint64
+}
+
+// smallPartial collects a blob that goes to the database.
+type smallPartial struct {
+	b       work.BlobID
+	data    []byte
+	written uint64
+	put     func([]byte) (work.BlobID, error)
+}
+
+// Begin implements Local.
+func (s *FileStore) Begin(b work.BlobID) (Partial, error) {
+	if b.Size <= smallBytes {
+		return &smallPartial{b: b, data: make([]byte, b.Size), put: s.Put}, nil
+	}
+	p, err := s.create()
+	if err != nil {
+		return nil, err
+	}
+	p.b = b
+	return p, nil
+}
+
+// create makes an empty temporary file.
+func (s *FileStore) create() (*filePartial, error) {
+	f, err := os.CreateTemp(s.tmpDir(), "put-*")
+	if err != nil {
+		return nil, fmt.Errorf("store blob: %w", diskError(err))
+	}
+	p := &filePartial{store: s, f: f}
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.partials[p] = struct{}{}
+	}
+	s.mu.Unlock()
+	if closed {
+		f.Close()
+		os.Remove(f.Name())
+		return nil, errStoreClosed
+	}
+	return p, nil
+}
+
+// WriteAt implements Partial.
+func (p *filePartial) WriteAt(data []byte, off int64) (int, error) {
+	if err := p.store.space.take(uint64(len(data))); err != nil {
+		return 0, err
+	}
+	p.written += uint64(len(data))
+	n, err := p.f.WriteAt(data, off)
+	if err != nil {
+		return n, fmt.Errorf("store blob: %w", diskError(err))
+	}
+	return n, nil
+}
+
+// Commit implements Partial: synced, then renamed, then the folder synced.
+func (p *filePartial) Commit() error {
+	if p.written != p.b.Size {
+		return fmt.Errorf("blob %s: %d bytes were written", p.b, p.written)
+	}
+	if err := p.f.Sync(); err != nil {
+		return fmt.Errorf("store blob: %w", diskError(err))
+	}
+	return p.store.publish(p)
+}
+
+// publish gives a temporary file its name.
+func (s *FileStore) publish(p *filePartial) error {
+	s.naming.Lock()
+	defer s.naming.Unlock()
+	if !p.end() {
+		return errStoreClosed
+	}
+	p.f.Close()
+	if s.file(p.b) != nil { // somebody was faster
+		p.drop()
+		return nil
+	}
+	if err := s.rename(p.f.Name(), s.path(p.b)); err != nil {
+		p.drop()
+		return fmt.Errorf("store blob: %w", diskError(err))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files[p.b] = &file{good: true}
+	return nil
+}
+
+// rename moves a file to its place for good, making the folder if it is the
+// first there.
+func (s *FileStore) rename(from, to string) error {
+	err := os.Rename(from, to)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		if err := syncDir(s.filesDir()); err != nil {
+			return err
+		}
+		err = os.Rename(from, to)
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}
+
+// Abort implements Partial.
+func (p *filePartial) Abort() {
+	if p.end() {
+		p.f.Close()
+		p.drop()
+	}
+}
+
+// end makes the caller the one who ends p; false if it ended before.
+func (p *filePartial) end() bool {
+	s := p.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, running := s.partials[p]
+	delete(s.partials, p)
+	return running
+}
+
+// drop removes the temporary file; one that stays goes when the store opens
+// again.
+func (p *filePartial) drop() {
+	os.Remove(p.f.Name())
+	p.store.space.free(p.written)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// WriteAt implements Partial.
+func (p *smallPartial) WriteAt(data []byte, off int64) (int, error) {
+	if off < 0 || off > int64(len(p.data)) || len(data) > len(p.data)-int(off) {
+		return 0, fmt.Errorf("blob %s: part outside of it", p.b)
+	}
+	p.written += uint64(len(data))
+	return copy(p.data[off:], data), nil
+}
+
+// Commit implements Partial.
+func (p *smallPartial) Commit() error {
+	if p.written != p.b.Size {
+		return fmt.Errorf("blob %s: %d bytes were written", p.b, p.written)
+	}
+	b, err := p.put(p.data)
+	if err == nil && b != p.b {
+		err = fmt.Errorf("%w: %s", ErrCorrupt, p.b)
+	}
+	return err
+}
+
+// Abort implements Partial.
+func (p *smallPartial) Abort() {}
