@@ -1,0 +1,268 @@
+// Package app is the chain's application: the modules of the Cosmos SDK that it
+// needs (accounts, bank, staking, slashing, distribution, governance, consensus
+// parameters) and its own (registry, market, proof, beacon), wired by hand in one
+// readable list.
+//
+// It promises that the same blocks give the same state on every machine. It never
+// does the network, keys' files or consensus: internal/chainnode runs it. Absent on
+// purpose: inflation (no mint module: rewards follow useful work), contracts,
+// bridges, dependency injection.
+package app
+
+import (
+	"encoding/json"
+	"fmt"
+
+	abci "github.com/cometbft/cometbft/abci/types"
+	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/gogoproto/proto"
+	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
+
+	corestore "cosmossdk.io/core/store"
+	"cosmossdk.io/log/v2"
+
+	"github.com/cosmos/cosmos-sdk/baseapp"
+	"github.com/cosmos/cosmos-sdk/baseapp/txnrunner"
+	"github.com/cosmos/cosmos-sdk/codec"
+	"github.com/cosmos/cosmos-sdk/codec/address"
+	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
+	"github.com/cosmos/cosmos-sdk/runtime"
+	"github.com/cosmos/cosmos-sdk/std"
+	pruningtypes "github.com/cosmos/cosmos-sdk/store/v2/pruning/types"
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/module"
+	"github.com/cosmos/cosmos-sdk/x/auth"
+	"github.com/cosmos/cosmos-sdk/x/auth/ante"
+	authkeeper "github.com/cosmos/cosmos-sdk/x/auth/keeper"
+	authtx "github.com/cosmos/cosmos-sdk/x/auth/tx"
+	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
+	"github.com/cosmos/cosmos-sdk/x/bank"
+	bankkeeper "github.com/cosmos/cosmos-sdk/x/bank/keeper"
+	banktypes "github.com/cosmos/cosmos-sdk/x/bank/types"
+	"github.com/cosmos/cosmos-sdk/x/consensus"
+	consensuskeeper "github.com/cosmos/cosmos-sdk/x/consensus/keeper"
+	consensustypes "github.com/cosmos/cosmos-sdk/x/consensus/types"
+	distr "github.com/cosmos/cosmos-sdk/x/distribution"
+	distrkeeper "github.com/cosmos/cosmos-sdk/x/distribution/keeper"
+	distrtypes "github.com/cosmos/cosmos-sdk/x/distribution/types"
+	"github.com/cosmos/cosmos-sdk/x/gov"
+	govkeeper "github.com/cosmos/cosmos-sdk/x/gov/keeper"
+	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
+	"github.com/cosmos/cosmos-sdk/x/slashing"
+	slashingkeeper "github.com/cosmos/cosmos-sdk/x/slashing/keeper"
+	slashingtypes "github.com/cosmos/cosmos-sdk/x/slashing/types"
+	"github.com/cosmos/cosmos-sdk/x/staking"
+	stakingkeeper "github.com/cosmos/cosmos-sdk/x/staking/keeper"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
+	txsigning "github.com/cosmos/cosmos-sdk/x/tx/signing"
+
+	"github.com/gotong-network/gotong/x/beacon"
+	beaconkeeper "github.com/gotong-network/gotong/x/beacon/keeper"
+	beacontypes "github.com/gotong-network/gotong/x/beacon/types"
+	"github.com/gotong-network/gotong/x/market"
+	marketkeeper "github.com/gotong-network/gotong/x/market/keeper"
+	markettypes "github.com/gotong-network/gotong/x/market/types"
+	"github.com/gotong-network/gotong/x/proof"
+	proofkeeper "github.com/gotong-network/gotong/x/proof/keeper"
+	prooftypes "github.com/gotong-network/gotong/x/proof/types"
+	"github.com/gotong-network/gotong/x/registry"
+	registrykeeper "github.com/gotong-network/gotong/x/registry/keeper"
+	registrytypes "github.com/gotong-network/gotong/x/registry/types"
+)
+
+// Prefixes of the text forms of keys and addresses.
+func init() {
+	c, p := sdk.GetConfig(), registrytypes.AddressPrefix
+	c.SetBech32PrefixForAccount(p, p+"pub")
+	c.SetBech32PrefixForValidator(p+"valoper", p+"valoperpub")
+	c.SetBech32PrefixForConsensusNode(p+"valcons", p+"valconspub")
+}
+
+// moduleAccounts are the accounts that modules hold, with what each may do.
+var moduleAccounts = map[string][]string{
+	authtypes.FeeCollectorName:     nil,
+	distrtypes.ModuleName:          nil,
+	stakingtypes.BondedPoolName:    {authtypes.Burner, authtypes.Staking},
+	stakingtypes.NotBondedPoolName: {authtypes.Burner, authtypes.Staking},
+	govtypes.ModuleName:            {authtypes.Burner},
+	markettypes.ModuleName:         {authtypes.Burner}, // escrows; burns the fee
+	registrytypes.ModuleName:       {authtypes.Burner}, // bonds; burns slashes
+	prooftypes.ModuleName:          {authtypes.Burner}, // stakes of disputes; burns lost ones
+}
+
+// Options are how a node wants its application.
+type Options struct {
+	Chain string
+	DB    dbm.DB
+	Log   log.Logger
+	// VRF is the validator's key of the beacon; nil in a node that proposes nothing.
+	VRF ed25519.PrivateKey
+	// Conserve halts the chain at the end of a block in which money was not
+	// conserved.
+	Conserve bool
+}
+
+// Bounds of what the store keeps and caches.
+const (
+	keepVersions   = 1000 // heights whose state can be queried and proved
+	pruneInterval  = 50   // heights between two prunings
+	iavlCacheNodes = 200_000
+)
+
+// App is the application.
+type App struct {
+	*baseapp.BaseApp
+	codec   codec.Codec
+	manager *module.Manager
+	beacon  beaconkeeper.Keeper
+	proof   proofkeeper.Keeper
+}
+
+// New wires the application over a database and loads its latest state.
+func New(o Options) (*App, error) {
+	// Codec.
+	account := address.NewBech32Codec(registrytypes.AddressPrefix)
+	validator := address.NewBech32Codec(registrytypes.AddressPrefix + "valoper")
+	consensusAddress := address.NewBech32Codec(registrytypes.AddressPrefix + "valcons")
+	interfaces, err := codectypes.NewInterfaceRegistryWithOptions(codectypes.InterfaceRegistryOptions{
+		ProtoFiles:     proto.HybridResolver,
+		SigningOptions: txsigning.Options{AddressCodec: account, ValidatorAddressCodec: validator},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("app: interface registry: %w", err)
+	}
+	cdc, amino := codec.NewProtoCodec(interfaces), codec.NewLegacyAmino()
+	std.RegisterInterfaces(interfaces)
+	std.RegisterLegacyAminoCodec(amino)
+	txConfig := authtx.NewTxConfig(cdc, authtx.DefaultSignModes)
+
+	// Base.
+	base := baseapp.NewBaseApp("gotong", o.Log, o.DB, txConfig.TxDecoder(),
+		baseapp.SetChainID(o.Chain), baseapp.SetIAVLCacheSize(iavlCacheNodes), baseapp.SetIAVLSyncPruning(true),
+		baseapp.SetPruning(pruningtypes.NewCustomPruningOptions(keepVersions, pruneInterval)))
+	base.SetInterfaceRegistry(interfaces)
+	base.SetTxEncoder(txConfig.TxEncoder())
+	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, distrtypes.StoreKey, slashingtypes.StoreKey,
+		govtypes.StoreKey, consensustypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName, beacontypes.ModuleName)
+	store := func(name string) corestore.KVStoreService { return runtime.NewKVStoreService(keys[name]) }
+	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
+
+	// Keepers of the SDK.
+	consensusK := consensuskeeper.NewKeeper(cdc, store(consensustypes.StoreKey), authority, runtime.EventService{})
+	base.SetParamStore(consensusK.ParamsStore)
+	authK := authkeeper.NewAccountKeeper(cdc, store(authtypes.StoreKey), authtypes.ProtoBaseAccount, moduleAccounts, account, registrytypes.AddressPrefix, authority)
+	bankK := bankkeeper.NewBaseKeeper(cdc, store(banktypes.StoreKey), authK, closedToSends(), authority, o.Log)
+	stakingK := stakingkeeper.NewKeeper(cdc, store(stakingtypes.StoreKey), authK, bankK, authority, validator, consensusAddress)
+	distrK := distrkeeper.NewKeeper(cdc, store(distrtypes.StoreKey), authK, bankK, stakingK, authtypes.FeeCollectorName, authority)
+	slashingK := slashingkeeper.NewKeeper(cdc, amino, store(slashingtypes.StoreKey), stakingK, authority)
+	stakingK.SetHooks(stakingtypes.NewMultiStakingHooks(distrK.Hooks(), slashingK.Hooks()))
+	govK := govkeeper.NewKeeper(cdc, store(govtypes.StoreKey), authK, bankK, distrK, base.MsgServiceRouter(), govtypes.DefaultConfig(), authority,
+		govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(stakingK))
+
+	// Keepers of ours.
+	registryK, err := registrykeeper.New(store(registrytypes.ModuleName))
+	if err != nil {
+		return nil, fmt.Errorf("app: registry: %w", err)
+	}
+	marketK, err := marketkeeper.New(store(markettypes.ModuleName))
+	if err != nil {
+		return nil, fmt.Errorf("app: market: %w", err)
+	}
+	beaconK, err := beaconkeeper.New(store(beacontypes.ModuleName), stakingK)
+	if err != nil {
+		return nil, fmt.Errorf("app: beacon: %w", err)
+	}
+	proofK, err := proofkeeper.New(store(prooftypes.ModuleName), proofkeeper.Neighbours{
+		Bank: bankK, Staking: stakingK, Market: marketK, Registry: registryK, Beacon: beaconK,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("app: proof: %w", err)
+	}
+
+	// Modules and their order.
+	m := module.NewManager(
+		auth.NewAppModule(cdc, authK, nil, nil),
+		bank.NewAppModule(cdc, bankK, authK, nil),
+		staking.NewAppModule(cdc, stakingK, authK, bankK, nil),
+		distr.NewAppModule(cdc, distrK, authK, bankK, stakingK, nil),
+		slashing.NewAppModule(cdc, slashingK, authK, bankK, stakingK, nil, interfaces),
+		gov.NewAppModule(cdc, govK, authK, bankK, nil),
+		consensus.NewAppModule(cdc, consensusK),
+	)
+	m.Modules[registrytypes.ModuleName] = registry.New(registryK, proofK)
+	m.Modules[markettypes.ModuleName] = market.New(marketK, proofK)
+	m.Modules[prooftypes.ModuleName] = proof.New(proofK, proof.Options{Authority: authority, Conserve: o.Conserve})
+	m.Modules[beacontypes.ModuleName] = beacon.New(beaconK)
+	genesisOrder := []string{authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName, slashingtypes.ModuleName,
+		govtypes.ModuleName, consensustypes.ModuleName, beacontypes.ModuleName, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName}
+	m.SetOrderInitGenesis(genesisOrder...)
+	m.SetOrderExportGenesis(genesisOrder...)
+	m.SetOrderPreBlockers(authtypes.ModuleName)
+	m.SetOrderBeginBlockers(distrtypes.ModuleName, slashingtypes.ModuleName, stakingtypes.ModuleName)
+	m.SetOrderEndBlockers(prooftypes.ModuleName, banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName)
+	registerInterfaces(m, interfaces, amino)
+	if err := m.RegisterServices(module.NewConfigurator(cdc, base.MsgServiceRouter(), base.GRPCQueryRouter())); err != nil {
+		return nil, fmt.Errorf("app: services: %w", err)
+	}
+
+	// The steps of a block.
+	a := &App{BaseApp: base, codec: cdc, manager: m, beacon: beaconK, proof: proofK}
+	anteHandler, err := ante.NewAnteHandler(ante.HandlerOptions{AccountKeeper: authK, BankKeeper: bankK,
+		SignModeHandler: txConfig.SignModeHandler(), SigGasConsumer: ante.DefaultSigVerificationGasConsumer})
+	if err != nil {
+		return nil, fmt.Errorf("app: ante handler: %w", err)
+	}
+	base.MountKVStores(keys)
+	base.SetInitChainer(a.initChain)
+	base.SetPrepareProposal(beacon.Prepare(beaconK, o.VRF, txConfig.TxDecoder()))
+	base.SetProcessProposal(beacon.Process(beaconK))
+	base.SetPreBlocker(a.preBlock)
+	base.SetBeginBlocker(m.BeginBlock)
+	base.SetAnteHandler(anteHandler)
+	base.SetBlockSTMTxRunner(beacon.Runner{Inner: txnrunner.NewDefaultRunner(txConfig.TxDecoder())})
+	base.SetEndBlocker(m.EndBlock)
+	if err := base.LoadLatestVersion(); err != nil {
+		return nil, fmt.Errorf("app: state: %w", err)
+	}
+	return a, nil
+}
+
+// closedToSends are the accounts of modules that nobody may send money to: their
+// balance equals what records say.
+func closedToSends() map[string]bool {
+	closed := make(map[string]bool, len(moduleAccounts))
+	for name := range moduleAccounts {
+		closed[authtypes.NewModuleAddress(name).String()] = name != govtypes.ModuleName
+	}
+	return closed
+}
+
+func registerInterfaces(m *module.Manager, r codectypes.InterfaceRegistry, amino *codec.LegacyAmino) {
+	for _, v := range m.Modules {
+		if b, ok := v.(module.AppModuleBasic); ok {
+			b.RegisterInterfaces(r)
+			b.RegisterLegacyAminoCodec(amino)
+		}
+	}
+	registrytypes.RegisterInterfaces(r)
+	markettypes.RegisterInterfaces(r)
+	prooftypes.RegisterInterfaces(r)
+	beacontypes.RegisterInterfaces(r)
+}
+
+func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.ResponseInitChain, error) {
+	var state map[string]json.RawMessage
+	if err := json.Unmarshal(req.AppStateBytes, &state); err != nil {
+		return nil, fmt.Errorf("genesis: %w", err)
+	}
+	return a.manager.InitGenesis(ctx, a.codec, state)
+}
+
+// preBlock stores the beacon before anything else can ask for it.
+func (a *App) preBlock(ctx sdk.Context, req *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
+	if err := beacon.PreBlock(a.beacon, ctx, req); err != nil {
+		return nil, err
+	}
+	return a.manager.PreBlock(ctx)
+}

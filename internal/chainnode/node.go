@@ -1,0 +1,277 @@
+package chainnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	cmtdb "github.com/cometbft/cometbft-db"
+	cmtcfg "github.com/cometbft/cometbft/config"
+	cmtnode "github.com/cometbft/cometbft/node"
+	"github.com/cometbft/cometbft/proxy"
+	rpcclient "github.com/cometbft/cometbft/rpc/client"
+	"github.com/cometbft/cometbft/rpc/client/local"
+	rpccore "github.com/cometbft/cometbft/rpc/core"
+	rpcserver "github.com/cometbft/cometbft/rpc/jsonrpc/server"
+	cmttypes "github.com/cometbft/cometbft/types"
+	dbm "github.com/cosmos/cosmos-db"
+
+	"github.com/gotong-network/gotong/app"
+)
+
+// ErrInUse reports a home that another process has open.
+var ErrInUse = errors.New("home of the chain node is in use by another process")
+
+// Config is how a node runs; zero values give the defaults.
+type Config struct {
+	RPC       string        // host:port of the RPC server; port 0 takes a free one; empty: no server
+	P2P       string        // host:port for CometBFT's peers; default 127.0.0.1:0
+	Peers     []string      // id@host:port of nodes to stay connected to
+	BlockTime time.Duration // wait between a block's commit and the next height; default 500 ms
+	Conserve  bool          // halt the chain if money is not conserved
+	Log       *slog.Logger  // default: none
+}
+
+// Bounds of what strangers can make the node hold.
+const (
+	maxTxBytes      = 4 << 20
+	mempoolTxs      = 20_000
+	mempoolBytes    = 256 << 20
+	rpcBodyBytes    = 16 << 20
+	rpcStopTimeout  = 2 * time.Second
+	proposeTimeout  = time.Second
+	defaultInterval = 500 * time.Millisecond
+)
+
+// Node is an opened node.
+type Node struct {
+	config Config
+	id     string
+	chain  string
+	app    *app.App
+	comet  *cmtnode.Node
+	local  *local.Local
+	rpc    *http.Server
+	addr   string // of the RPC server
+	dbs    databases
+
+	stop    sync.Once
+	serving sync.WaitGroup
+
+	fail   sync.Once
+	failed chan struct{}
+	cause  error // set before failed is closed
+}
+
+// Open opens a home and replays what its last process left unfinished. A node that
+// was opened must be stopped, started or not.
+func Open(home string, c Config) (*Node, error) {
+	c = c.withDefaults()
+	doc, err := loadGenesis(home)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := loadKeys(home)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{config: c, id: string(keys.peer.ID()), chain: doc.ChainID, failed: make(chan struct{})}
+	db, err := dbm.NewDB("application", dbm.GoLevelDBBackend, filepath.Join(home, "data"))
+	if err != nil {
+		return nil, openError(home, err)
+	}
+	n.app, err = app.New(app.Options{Chain: doc.ChainID, DB: db, Log: sdkLog{cometLog{c.Log}}, VRF: keys.vrf, Conserve: c.Conserve})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	n.comet, err = cmtnode.NewNode(c.comet(home), keys.validator, keys.peer, proxy.NewLocalClientCreator(abciApp{n.app, n.failWith}),
+		func() (*cmttypes.GenesisDoc, error) { return doc, nil }, n.dbs.open, cmtnode.DefaultMetricsProvider(&cmtcfg.InstrumentationConfig{}), cometLog{c.Log})
+	if err != nil {
+		return nil, errors.Join(openError(home, err), n.app.Close(), n.dbs.close())
+	}
+	n.local = local.New(n.comet)
+	return n, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.P2P == "" {
+		c.P2P = "127.0.0.1:0"
+	}
+	if c.BlockTime == 0 {
+		c.BlockTime = defaultInterval
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// comet is the configuration of CometBFT.
+func (c Config) comet(home string) *cmtcfg.Config {
+	f := cmtcfg.DefaultConfig().SetRoot(home)
+	f.DBBackend = string(cmtdb.GoLevelDBBackend)
+	f.Consensus.TimeoutCommit, f.Consensus.TimeoutPropose = c.BlockTime, proposeTimeout
+	f.Mempool.Size, f.Mempool.MaxTxsBytes, f.Mempool.MaxTxBytes, f.Mempool.CacheSize = mempoolTxs, mempoolBytes, maxTxBytes, 2*mempoolTxs
+	f.TxIndex.Indexer = "null" // results are read by height
+	f.RPC.ListenAddress = ""   // served by Node, which knows its port
+	f.RPC.MaxBodyBytes = rpcBodyBytes
+	f.P2P.ListenAddress = "tcp://" + c.P2P
+	f.P2P.PersistentPeers = strings.Join(c.Peers, ",")
+	f.P2P.PexReactor, f.P2P.AddrBookStrict, f.P2P.AllowDuplicateIP = false, false, true
+	f.P2P.FlushThrottleTimeout = 10 * time.Millisecond
+	return f
+}
+
+func openError(home string, err error) error {
+	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), syscall.EAGAIN.Error()) {
+		return fmt.Errorf("%s: %w", home, ErrInUse)
+	}
+	return fmt.Errorf("chain node in %s: %w", home, err)
+}
+
+// Start begins to make or follow blocks and serves RPC.
+func (n *Node) Start() error {
+	if n.config.RPC != "" {
+		if err := n.serve(); err != nil {
+			return err
+		}
+	}
+	if err := n.comet.Start(); err != nil {
+		return fmt.Errorf("chain node: %w", err)
+	}
+	return nil
+}
+
+// serve starts the RPC server.
+func (n *Node) serve() error {
+	env, err := n.comet.ConfigureRPC()
+	if err != nil {
+		return fmt.Errorf("chain node: RPC: %w", err)
+	}
+	l, err := net.Listen("tcp", n.config.RPC)
+	if err != nil {
+		return fmt.Errorf("chain node: RPC address %s: %w", n.config.RPC, err)
+	}
+	n.addr = l.Addr().String()
+	n.rpc = &http.Server{Handler: n.handler(env), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(n.config.Log.Handler(), slog.LevelDebug)}
+	n.serving.Go(func() {
+		if err := n.rpc.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			n.config.Log.Error("RPC server ended", "err", err)
+		}
+	})
+	return nil
+}
+
+func (n *Node) handler(env *rpccore.Environment) http.Handler {
+	routes, log, mux := env.GetRoutes(), cometLog{n.config.Log}, http.NewServeMux()
+	ws := rpcserver.NewWebsocketManager(routes, rpcserver.ReadLimit(rpcBodyBytes), rpcserver.OnDisconnect(func(remote string) {
+		// Nothing to end is no fault.
+		_ = n.comet.EventBus().UnsubscribeAll(context.Background(), remote)
+	}))
+	ws.SetLogger(log)
+	mux.HandleFunc("/websocket", ws.WebsocketHandler)
+	rpcserver.RegisterRPCFuncs(mux, routes, log)
+	return http.MaxBytesHandler(mux, rpcBodyBytes)
+}
+
+// Stop ends the node and closes its home. It may be called more than once; only
+// the first gives an error.
+func (n *Node) Stop() (err error) {
+	n.stop.Do(func() { err = n.close() })
+	return err
+}
+
+func (n *Node) close() error {
+	var errs []error
+	if n.rpc != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), rpcStopTimeout)
+		defer cancel()
+		if n.rpc.Shutdown(ctx) != nil {
+			errs = append(errs, n.rpc.Close())
+		}
+		n.serving.Wait()
+	}
+	if n.comet.IsRunning() {
+		errs = append(errs, n.comet.Stop())
+		n.comet.Wait()
+	}
+	errs = append(errs, n.app.Close(), n.dbs.close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stopping the chain node: %w", err)
+	}
+	return nil
+}
+
+// Chain is the chain's id.
+func (n *Node) Chain() string { return n.chain }
+
+// ID is the node's id for CometBFT's peers.
+func (n *Node) ID() string { return n.id }
+
+// RPC is the URL of the RPC server, empty without one. It is known once the node
+// started.
+func (n *Node) RPC() string {
+	if n.addr == "" {
+		return ""
+	}
+	return "http://" + n.addr
+}
+
+// Client speaks to the node without a network. It must not be used after Stop.
+func (n *Node) Client() rpcclient.Client { return n.local }
+
+// Failed is closed when the application refused a block that consensus had
+// decided: the node makes no more blocks, and Err says why.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err is why the node failed, nil if it did not.
+func (n *Node) Err() error {
+	select {
+	case <-n.failed:
+		return n.cause
+	default:
+		return nil
+	}
+}
+
+func (n *Node) failWith(err error) {
+	n.fail.Do(func() {
+		n.cause = fmt.Errorf("the chain halted: %w", err)
+		close(n.failed)
+		n.config.Log.Error("the chain halted", "err", err)
+	})
+}
+
+// databases remembers what CometBFT opened: it leaves some open.
+type databases struct {
+	mu  sync.Mutex // guards all
+	all []cmtdb.DB
+}
+
+func (d *databases) open(c *cmtcfg.DBContext) (cmtdb.DB, error) {
+	db, err := cmtcfg.DefaultDBProvider(c)
+	if err == nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.all = append(d.all, db)
+	}
+	return db, err
+}
+
+// close closes what is still open; closing twice is no fault.
+func (d *databases) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, db := range d.all {
+		_ = db.Close()
+	}
+	return nil
+}
