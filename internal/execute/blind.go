@@ -1,0 +1,424 @@
+package execute
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Duty is what one account must re-execute of a batch.
+type Duty struct {
+	Positions []uint64 // places in the batch's tree, in the order of the leaves to commit
+	Committed bool     // the chain has the commitment
+	Revealed  bool     // the chain has the leaves: nothing is left to do
+	Over      bool     // missed or decided: nothing can be done any more
+	Deadline  int64    // last height at which the commitment counts
+}
+
+// Game is the commit–reveal play of one role: which phases of a batch concern
+// it, and its two messages.
+type Game struct {
+	Name   string          // for the log: check, vote
+	Commit lifecycle.Phase // in which commitments count
+	Reveal lifecycle.Phase // in which leaves count
+	// Concerns reports whether an event may bring a new duty for this account.
+	Concerns func(e ledger.Event) bool
+	// Duty is this account's part of b, false if it has none.
+	Duty       func(b *lifecycle.Batch) (Duty, bool)
+	Commitment func(batch work.BatchID, leaves []work.Leaf, salt work.Hash) work.Hash
+	CommitMsg  func(batch work.BatchID, commitment work.Hash) ledger.Msg
+	RevealMsg  func(batch work.BatchID, salt work.Hash, leaves []work.Leaf) ledger.Msg
+}
+
+// BlindConfig is what a Blind needs; every field but Log, Parallel and Poll is
+// required.
+type BlindConfig struct {
+	Chain   string
+	Account work.Address
+	Ledger  ledger.Ledger
+	Execute *Executor
+	// Holders says who may have a job's program, list and inputs.
+	Holders  func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	Dir      string        // records; made if missing
+	Parallel int           // items run at once; 0: the runtime's slots
+	Poll     time.Duration // how often an open duty asks the chain without an event; 0: 5 s
+	Remember int           // leaves kept by input digest, so that one item runs once; 0: none
+	Log      *slog.Logger
+}
+
+// Blind re-executes items without knowing anybody's leaves: it commits to what
+// it got, and reveals when the chain asks. What it committed to is durable
+// before the chain hears of it.
+type Blind struct {
+	BlindConfig
+	game  Game
+	store *Store
+	slots chan struct{} // one per item that runs
+
+	height atomic.Int64 // newest block seen
+	wg     sync.WaitGroup
+
+	mu     sync.Mutex // guards the fields below
+	duties map[work.BatchID]chan struct{}
+	known  map[work.Hash]work.Leaf // by input digest, of items run here
+}
+
+// NewBlind opens the records in cfg.Dir; Run closes them.
+func NewBlind(cfg BlindConfig, g Game) (*Blind, error) {
+	if cfg.Chain == "" || cfg.Account == "" || cfg.Ledger == nil || cfg.Execute == nil || cfg.Holders == nil || cfg.Dir == "" {
+		return nil, fmt.Errorf("%s: chain, account, ledger, executor, holders and folder are required", g.Name)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Parallel <= 0 {
+		cfg.Parallel = max(1, cfg.Execute.Slots())
+	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = 5 * time.Second
+	}
+	s, err := OpenStore(cfg.Dir, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	return &Blind{BlindConfig: cfg, game: g, store: s, slots: make(chan struct{}, cfg.Parallel), duties: map[work.BatchID]chan struct{}{}, known: map[work.Hash]work.Leaf{}}, nil
+}
+
+// Run plays until ctx ends, waits for what it started and closes the records. It
+// is called once.
+func (b *Blind) Run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		b.wg.Wait()
+		err = errors.Join(err, b.store.Close())
+	}()
+	if err := b.resume(ctx); err != nil {
+		return err
+	}
+	return Follow(ctx, b.Ledger, b.store, b.Log, func(bl ledger.Block, w *Batch) error {
+		b.height.Store(bl.Height)
+		for _, e := range bl.Events {
+			if e.Kind == lifecycle.EventBatch {
+				b.hear(ctx, e, w)
+			}
+		}
+		return nil
+	}, func() { b.wakeAll() })
+}
+
+var dutyPrefix = []byte("d/")
+
+func dutyKey(id work.BatchID) []byte { return append(bytes.Clone(dutyPrefix), id[:]...) }
+
+// resume takes up the duties that were open when the role stopped.
+func (b *Blind) resume(ctx context.Context) error {
+	return b.store.Scan(dutyPrefix, func(k, _ []byte) error {
+		var id work.BatchID
+		if len(k) != len(dutyPrefix)+len(id) {
+			return fmt.Errorf("%s: %w", b.game.Name, ErrDamaged)
+		}
+		copy(id[:], k[len(dutyPrefix):])
+		b.start(ctx, id)
+		return nil
+	})
+}
+
+// hear notes a duty, or wakes the one that is open.
+func (b *Blind) hear(ctx context.Context, e ledger.Event, w *Batch) {
+	if b.wake(e.Batch) || !b.game.Concerns(e) {
+		return
+	}
+	w.Set(dutyKey(e.Batch), nil)
+	b.start(ctx, e.Batch)
+}
+
+func (b *Blind) wake(id work.BatchID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ch, ok := b.duties[id]
+	if ok {
+		nudge(ch)
+	}
+	return ok
+}
+
+func (b *Blind) wakeAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ch := range b.duties {
+		nudge(ch)
+	}
+}
+
+func nudge(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (b *Blind) start(ctx context.Context, id work.BatchID) {
+	ch := make(chan struct{}, 1)
+	b.mu.Lock()
+	b.duties[id] = ch
+	b.mu.Unlock()
+	b.wg.Go(func() {
+		for {
+			b.play(ctx, id, ch)
+			if ctx.Err() != nil {
+				return // still open: the next run goes on
+			}
+			if b.finish(id, ch) {
+				return
+			}
+		}
+	})
+}
+
+// finish forgets a duty, unless an event about it came in meanwhile.
+func (b *Blind) finish(id work.BatchID, ch <-chan struct{}) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case <-ch:
+		return false
+	default:
+	}
+	delete(b.duties, id)
+	w := b.store.NewBatch()
+	w.Delete(dutyKey(id))
+	if err := w.CommitLazy(); err != nil {
+		b.Log.Error("cannot forget a finished duty", "duty", b.game.Name, "batch", id.Short(), "err", err)
+	}
+	return true
+}
+
+// play sees one duty through: until it is done, over, or ctx ends.
+func (b *Blind) play(ctx context.Context, id work.BatchID, wake <-chan struct{}) {
+	wait := 200 * time.Millisecond
+	for ctx.Err() == nil {
+		done, err := b.step(ctx, id)
+		if done || ctx.Err() != nil {
+			return
+		}
+		pause := b.Poll
+		if err != nil {
+			b.Log.Warn(b.game.Name+" failed: trying again until its deadline", "batch", id.Short(), "err", err)
+			pause, wait = wait, min(2*wait, 5*time.Second)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-wake:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// step asks the chain where the batch stands and does what is due.
+func (b *Blind) step(ctx context.Context, id work.BatchID) (done bool, err error) {
+	batch, err := b.Ledger.Batch(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	d, mine := b.game.Duty(batch)
+	if !mine || d.Revealed || d.Over || batch.Phase.Final() {
+		return true, nil
+	}
+	switch {
+	case batch.Phase == b.game.Commit && !d.Committed:
+		if b.height.Load() > d.Deadline {
+			b.Log.Error(b.game.Name+" missed: its deadline has passed", "batch", id.Short(), "deadline", d.Deadline)
+			return true, nil
+		}
+		return b.commit(ctx, batch, d)
+	case batch.Phase == b.game.Reveal && d.Committed:
+		return b.reveal(ctx, batch)
+	case batch.Phase > b.game.Reveal || batch.Phase > b.game.Commit && !d.Committed:
+		b.Log.Warn(b.game.Name+" came too late", "batch", id.Short(), "phase", batch.Phase.String())
+		return true, nil
+	}
+	return false, nil
+}
+
+// commit re-executes, stores and commits.
+func (b *Blind) commit(ctx context.Context, batch *lifecycle.Batch, d Duty) (done bool, err error) {
+	leaves, salt, err := b.sealed(batch.ID)
+	if err != nil {
+		return false, err
+	}
+	if len(leaves) != len(d.Positions) {
+		if leaves, err = b.run(ctx, batch, d); err != nil {
+			if fault := (*runtime.Refused)(nil); errors.As(err, &fault) || errors.Is(err, ErrBadList) {
+				b.Log.Error(b.game.Name+" cannot be done here: the items cannot run at all", "batch", batch.ID.Short(), "err", err)
+			}
+			return false, err
+		}
+		if salt, err = NewSalt(); err != nil {
+			return false, err
+		}
+		if err := b.seal(batch.ID, leaves, salt); err != nil {
+			return false, err
+		}
+	}
+	_, err = b.Ledger.Submit(ctx, b.Account, b.game.CommitMsg(batch.ID, b.game.Commitment(batch.ID, leaves, salt)))
+	if refused(err) {
+		// Our own earlier message may have been included, or the wait is over: what
+		// the chain says now decides.
+		b.Log.Warn(b.game.Name+" refused by the chain", "batch", batch.ID.Short(), "err", err)
+	}
+	return false, err
+}
+
+// reveal says what was committed to. It is called only in the revealing phase.
+func (b *Blind) reveal(ctx context.Context, batch *lifecycle.Batch) (done bool, err error) {
+	leaves, salt, err := b.sealed(batch.ID)
+	if err != nil {
+		return false, err
+	}
+	if leaves == nil {
+		b.Log.Error("the leaves behind our own "+b.game.Name+" are gone: was the folder replaced?", "batch", batch.ID.Short())
+		return true, nil
+	}
+	if _, err := b.Ledger.Submit(ctx, b.Account, b.game.RevealMsg(batch.ID, salt, leaves)); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// run re-executes each position once, several at a time.
+func (b *Blind) run(ctx context.Context, batch *lifecycle.Batch, d Duty) ([]work.Leaf, error) {
+	j, err := b.Ledger.Job(ctx, batch.Job)
+	if err != nil {
+		return nil, fmt.Errorf("job of the batch: %w", err)
+	}
+	prog, err := b.Execute.Prepare(ctx, &j.Spec, b.Holders(ctx, j))
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range d.Positions {
+		if p >= batch.N {
+			return nil, fmt.Errorf("position %d of a batch of %d items: the chain's record is wrong", p, batch.N)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	got := map[uint64]*work.Leaf{}
+	for _, p := range d.Positions {
+		if got[p] != nil {
+			continue
+		}
+		leaf := new(work.Leaf)
+		got[p] = leaf
+		wg.Go(func() {
+			select {
+			case b.slots <- struct{}{}:
+				defer func() { <-b.slots }()
+			case <-ctx.Done():
+				return
+			}
+			got, err := b.leaf(ctx, prog, batch.Items.At(p))
+			if err != nil {
+				cancel(err)
+				return
+			}
+			*leaf = got
+		})
+	}
+	wg.Wait()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	out := make([]work.Leaf, len(d.Positions))
+	for i, p := range d.Positions {
+		out[i] = *got[p]
+	}
+	return out, nil
+}
+
+// leaf runs an item, or gives what running it gave before.
+func (b *Blind) leaf(ctx context.Context, prog *Program, i uint64) (work.Leaf, error) {
+	input, err := prog.InputDigest(i)
+	if err != nil {
+		return work.Leaf{}, err
+	}
+	b.mu.Lock()
+	l, ok := b.known[input]
+	b.mu.Unlock()
+	if ok {
+		return l, nil
+	}
+	r, err := prog.Run(ctx, i)
+	if err != nil {
+		return work.Leaf{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.Remember > 0 {
+		if len(b.known) >= b.Remember {
+			clear(b.known)
+		}
+		b.known[input] = r.Leaf
+	}
+	return r.Leaf, nil
+}
+
+// seal stores what will be committed to, before anybody hears of it.
+func (b *Blind) seal(id work.BatchID, leaves []work.Leaf, salt work.Hash) error {
+	var e work.Encoder
+	e.Hash(salt)
+	e.U32(uint32(len(leaves)))
+	for _, l := range leaves {
+		l.Encode(&e)
+	}
+	w := b.store.NewBatch()
+	w.Set(dutyKey(id), e.Bytes())
+	return w.Commit()
+}
+
+// sealed gives what seal stored, nil leaves if nothing was.
+func (b *Blind) sealed(id work.BatchID) (leaves []work.Leaf, salt work.Hash, err error) {
+	raw, err := b.store.Get(dutyKey(id))
+	if err != nil || len(raw) == 0 {
+		return nil, work.Hash{}, err
+	}
+	d := work.NewDecoder(raw)
+	salt = d.Hash()
+	for range d.Count(len(raw), work.LeafSize) {
+		leaves = append(leaves, work.DecodeLeaf(d))
+	}
+	if d.Done() != nil {
+		return nil, work.Hash{}, fmt.Errorf("%s of batch %s: %w", b.game.Name, id.Short(), ErrDamaged)
+	}
+	return leaves, salt, nil
+}
+
+func refused(err error) bool {
+	return errors.Is(err, ledger.ErrRefused) || errors.Is(err, ledger.ErrFunds)
+}
+
+// NewSalt draws 32 secret random bytes.
+func NewSalt() (h work.Hash, err error) {
+	if _, err := rand.Read(h[:]); err != nil {
+		return h, fmt.Errorf("draw a salt: %w", err)
+	}
+	return h, nil
+}

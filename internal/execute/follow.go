@@ -1,0 +1,95 @@
+package execute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/ledger"
+)
+
+// firstLookback is how many heights a role without a cursor reads back: the
+// longest wait of a batch on a local network is shorter.
+const firstLookback = 2000
+
+// Follow hands f every block behind the stored cursor, in order, with a batch of
+// records that f adds its side effects to; the height is stored with them before
+// the next block. It waits out an unreachable chain. If heights are no longer
+// kept, it tells lost, once, and goes on at the newest: the role then asks the
+// chain about everything it has open.
+func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f func(ledger.Block, *Batch) error, lost func()) error {
+	for {
+		err := follow(ctx, l, s, f)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, ledger.ErrPruned):
+			if err := skip(ctx, l, s, log); err != nil && !errors.Is(err, ledger.ErrUnreachable) {
+				return err
+			}
+			lost()
+		case errors.Is(err, ledger.ErrUnreachable):
+			log.Warn("chain cannot be reached: trying again", "err", err)
+		case err != nil:
+			return err
+		}
+		if err := Sleep(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+}
+
+func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block, *Batch) error) error {
+	at, err := s.Cursor()
+	if err != nil {
+		return err
+	}
+	if at == 0 {
+		st, err := l.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ledger.ErrUnreachable, err)
+		}
+		at = max(0, st.Height-firstLookback)
+	}
+	return l.Follow(ctx, at+1, func(b ledger.Block) error {
+		w := s.NewBatch()
+		if err := f(b, w); err != nil {
+			w.Drop()
+			return err
+		}
+		// A block without side effects needs no disk of its own: reading it again
+		// after a crash changes nothing.
+		quiet := w.Empty()
+		w.SetCursor(b.Height)
+		if quiet {
+			return w.CommitLazy()
+		}
+		return w.Commit()
+	})
+}
+
+// skip moves the cursor to the newest height.
+func skip(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger) error {
+	st, err := l.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrUnreachable, err)
+	}
+	log.Warn("the node no longer keeps the heights since the last run: going on at the newest", "height", st.Height)
+	w := s.NewBatch()
+	w.SetCursor(st.Height)
+	return w.Commit()
+}
+
+// Sleep waits d, or gives ctx's error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

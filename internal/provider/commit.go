@@ -1,0 +1,667 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/execute"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
+
+const (
+	batchTick = 200 * time.Millisecond
+	// A chunk that the chain refused this often, the last time alone, is given up.
+	maxRefusals = 2
+)
+
+// batcher commits what is due until ctx ends; it stops the provider if the
+// records fail.
+func (p *Provider) batcher(ctx context.Context, stop context.CancelCauseFunc) {
+	t := time.NewTicker(min(batchTick, p.BatchTime))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-p.batchSoon:
+		}
+		for _, j := range p.dueJobs(time.Now()) {
+			switch err := p.commitJob(ctx, j); {
+			case err == nil || ctx.Err() != nil:
+			case errors.Is(err, errRecords):
+				stop(err)
+				return
+			default:
+				p.log.Warn("cannot commit now: trying again", "job", j.id.Short(), "err", err)
+				p.pause(j, time.Second)
+			}
+		}
+		if err := p.clean(time.Now()); err != nil {
+			stop(err)
+			return
+		}
+	}
+}
+
+// errRecords marks errors of the provider's own records: nothing can go on.
+var errRecords = errors.New("provider's records")
+
+// dueJobs are the jobs whose loose work is to be committed now.
+func (p *Provider) dueJobs(now time.Time) []*job {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var out []*job
+	for _, j := range p.jobs {
+		if len(j.loose) > 0 && now.After(j.notBefore) && j.state != jobNew && p.due(p.uncommittedLocked(j, now)) {
+			out = append(out, j)
+		}
+	}
+	slices.SortFunc(out, func(a, b *job) int { return cmp.Compare(a.loose[0].seq, b.loose[0].seq) })
+	return out
+}
+
+func (p *Provider) uncommittedLocked(j *job, now time.Time) uncommitted {
+	u := uncommitted{idle: j.queued == 0 && j.running == 0, flush: j.flush, expires: 1 << 62}
+	ranges := 0
+	for _, c := range j.loose {
+		u.items += c.n()
+		ranges += len(c.items)
+		u.oldest = max(u.oldest, now.Sub(c.since))
+		u.expires = min(u.expires, c.as.a.ExpiresHeight-p.height.Load())
+	}
+	u.full = u.items >= p.batchItems(j) || ranges >= lifecycle.MaxBatchRanges || len(j.loose) >= lifecycle.MaxParts && manyParts(j.loose)
+	return u
+}
+
+func manyParts(l []*chunk) bool {
+	parts := map[*assign]bool{}
+	for _, c := range l {
+		parts[c.as] = true
+	}
+	return len(parts) >= lifecycle.MaxParts
+}
+
+// batchItems bounds a batch; tier full takes small ones only.
+func (p *Provider) batchItems(j *job) uint64 {
+	if n := p.maxFull.Load(); j.spec.Tier == work.TierFull && n > 0 {
+		return min(p.MaxBatchItems, uint64(n))
+	}
+	return p.MaxBatchItems
+}
+
+func (p *Provider) pause(j *job, d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j.notBefore = time.Now().Add(d)
+}
+
+// commitJob makes batches of a job's loose work, as many as the bond and the
+// escrow allow, and sends each on its way.
+func (p *Provider) commitJob(ctx context.Context, j *job) error {
+	for {
+		l, full, err := p.limits(ctx, j)
+		if err != nil {
+			return err
+		}
+		if err := p.weed(j, l, full); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		chunks, n := choose(j.loose, l)
+		p.mu.Unlock()
+		if len(chunks) == 0 {
+			return p.stuck(ctx, j, l)
+		}
+		b, err := p.prepareBatch(j, chunks, n)
+		if err != nil {
+			return err
+		}
+		p.spawn(func() { p.tend(ctx, b) })
+		p.mu.Lock()
+		more := p.due(p.uncommittedLocked(j, time.Now()))
+		p.mu.Unlock()
+		if !more {
+			return nil
+		}
+	}
+}
+
+// limits asks the chain what the next batch may be.
+func (p *Provider) limits(ctx context.Context, j *job) (limits, work.RangeSet, error) {
+	params, err := p.Ledger.Params(ctx)
+	if err != nil {
+		return limits{}, nil, err
+	}
+	p.maxFull.Store(params.MaxFullItems)
+	onChain, err := p.Ledger.Job(ctx, j.id)
+	if err != nil {
+		return limits{}, nil, err
+	}
+	party, err := p.Ledger.Party(ctx, lifecycle.RoleProvider, p.Account)
+	if err != nil {
+		return limits{}, nil, fmt.Errorf("%s as a provider (register it with a bond first): %w", p.Account, err)
+	}
+	rho, err := p.largestChecker(ctx, &j.spec, params)
+	if err != nil {
+		return limits{}, nil, err
+	}
+	st, err := p.Ledger.Status(ctx)
+	if err != nil {
+		return limits{}, nil, err
+	}
+	l := limits{
+		items: p.batchItems(j), height: st.Height, rules: params.Rules(), tier: j.spec.Tier, rhoPermille: rho,
+		bondFree: party.Free(), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree,
+	}
+	// What is on its way to the chain is as good as locked.
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.batches {
+		if b.seen {
+			continue
+		}
+		l.bondFree -= min(l.bondFree, b.need.bond)
+		if b.job == j {
+			l.escrowFree -= min(l.escrowFree, b.need.escrow)
+			l.checkFree -= min(l.checkFree, b.need.checks)
+		}
+	}
+	return l, fullItems(onChain), nil
+}
+
+// largestChecker is the largest checker's share of those that may be drawn: it
+// raises the bond.
+func (p *Provider) largestChecker(ctx context.Context, spec *work.JobSpec, params lifecycle.Params) (uint64, error) {
+	all, err := p.Ledger.Parties(ctx, lifecycle.RoleChecker)
+	if err != nil {
+		return 0, err
+	}
+	var largest, total work.Amount
+	for _, q := range all {
+		w := q.Bond - q.Unbonding
+		if w < params.CheckerBond || q.Account == spec.Client || q.Account == spec.IndexerOwner || q.Account == p.Account {
+			continue
+		}
+		largest, total = max(largest, w), total+w
+	}
+	if total == 0 {
+		return 0, nil
+	}
+	share, err := work.MulDiv(largest, 1000, uint64(total))
+	return uint64(share) + 1, err
+}
+
+// weed gives up loose results that no commit can carry any more: their assignment
+// has ended, or all paid copies of the item are taken.
+func (p *Provider) weed(j *job, l limits, full work.RangeSet) error {
+	p.mu.Lock()
+	loose := slices.Clone(j.loose)
+	p.mu.Unlock()
+	for _, c := range loose {
+		gone, why := c.items.Intersect(full), "all paid copies of the item are taken"
+		if c.as.a.ExpiresHeight <= l.height {
+			gone, why = c.items, "the assignment expired before its results were committed"
+		}
+		if len(gone) > 0 {
+			if err := p.lose(j, c, gone, why); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// stuck waits for bond or escrow, or gives up the oldest work where waiting
+// cannot help.
+func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
+	party, err := p.Ledger.Party(ctx, lifecycle.RoleProvider, p.Account)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	var oldest *chunk
+	if len(j.loose) > 0 {
+		oldest = j.loose[0]
+	}
+	p.mu.Unlock()
+	if oldest == nil {
+		return nil
+	}
+	n, ok := l.price(oldest.n(), oldest.fuel, oldest.maxFuel, oldest.as.a.Price)
+	switch all := party.Bond - party.Unbonding; {
+	case !ok || n.bond > all:
+		why := fmt.Sprintf("the batch needs a bond of %s, this provider has %s: raise it", n.bond, all)
+		return p.lose(j, oldest, oldest.items, why)
+	case n.escrow > l.escrowFree && time.Since(oldest.since) > p.MaxUncommitted:
+		why := fmt.Sprintf("the job's escrow has %s free, the batch costs %s", l.escrowFree, n.escrow)
+		return p.lose(j, oldest, oldest.items, why)
+	}
+	p.log.Warn("finished work waits for free bond or escrow", "job", j.id.Short(), "bond_free", l.bondFree.String(), "bond_needed", n.bond.String(),
+		"escrow_free", l.escrowFree.String(), "escrow_needed", n.escrow.String())
+	p.pause(j, 2*time.Second)
+	return nil
+}
+
+// lose gives up some results of a chunk and tells the indexer why; the rest stays
+// loose, in a chunk of its own.
+func (p *Provider) lose(j *job, c *chunk, gone work.RangeSet, why string) error {
+	p.log.Warn("results are given up", "job", j.id.Short(), "items", gone.Len(), "why", why)
+	r, err := p.receipt(j.id, c.seq)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRecords, err)
+	}
+	keep, blobs := &open{as: c.as}, inlineOf(r)
+	for _, res := range r.Results {
+		if !gone.Contains(res.Index) {
+			keep.ran = append(keep.ran, ran{result: res, inline: blobs.of(&res)})
+		}
+	}
+	lost := &open{as: c.as}
+	for _, rg := range gone {
+		for i := rg.Lo; i < rg.Hi; i++ {
+			lost.failed = append(lost.failed, failed{i, false, why})
+		}
+	}
+	w := p.store.NewBatch()
+	w.Delete(chunkKey(j.id, c.seq))
+	var made []written
+	var rest *chunk
+	for _, o := range []*open{keep, lost} {
+		for _, part := range p.split(o) {
+			if len(part.ran)+len(part.failed) == 0 {
+				continue
+			}
+			nc, frame := p.seal(part)
+			nc.since, nc.refused = c.since, c.refused
+			w.Set(chunkKey(j.id, nc.seq), encodeChunk(nc, frame))
+			if len(part.ran) > 0 {
+				rest = nc
+				continue // its results were reported before
+			}
+			made = append(made, written{nc, frame, failures(part.failed)})
+		}
+	}
+	if err := w.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", errRecords, err)
+	}
+	p.mu.Lock()
+	delete(j.chunks, c.seq)
+	j.loose = slices.DeleteFunc(j.loose, func(o *chunk) bool { return o == c })
+	if rest != nil {
+		rest.sent, rest.sentAt = c.sent, c.sentAt
+		j.chunks[rest.seq] = rest
+		j.loose = append(j.loose, rest)
+	}
+	p.mu.Unlock()
+	p.report(made)
+	return nil
+}
+
+// inlines finds the bytes that travelled in a receipt.
+type inlines map[work.BlobID][]byte
+
+func inlineOf(r *wire.Receipt) inlines {
+	m := inlines{}
+	for _, b := range r.Inline {
+		m[work.BlobOf(b)] = b
+	}
+	return m
+}
+
+func (m inlines) of(r *work.Result) (out [][]byte) {
+	for _, id := range r.Output.Blobs() {
+		if b, ok := m[id]; ok {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// prepareBatch fixes a batch's contents and salt on disk.
+func (p *Provider) prepareBatch(j *job, chunks []*chunk, n need) (*batch, error) {
+	salt, err := execute.NewSalt()
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{seq: p.nextID.Add(1), job: j, state: batchOpen, salt: salt, chunks: chunks, price: chunks[0].as.a.Price, need: n,
+		wake: make(chan struct{}, 1)}
+	b.parts, b.items = partsOf(chunks)
+	for _, c := range chunks {
+		b.maxFuel = max(b.maxFuel, c.maxFuel)
+	}
+	leaves, err := p.leaves(b)
+	if err != nil {
+		return nil, err
+	}
+	if b.root, err = work.Root(nodesOf(leaves, salt, j.id)); err != nil {
+		return nil, fmt.Errorf("root of a batch: %w", err)
+	}
+	b.id = work.BatchIDOf(p.Chain, j.id, p.Account, b.items, b.root)
+	if err := p.saveBatch(b); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range chunks {
+		c.batch = b
+	}
+	j.loose = slices.DeleteFunc(j.loose, func(c *chunk) bool { return c.batch != nil })
+	p.batches[b.id] = b
+	return b, nil
+}
+
+// saveBatch is durable when it returns.
+func (p *Provider) saveBatch(b *batch) error {
+	w := p.store.NewBatch()
+	w.Set(key('b', b.job.id, b.seq), b.encode())
+	if err := w.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", errRecords, err)
+	}
+	return nil
+}
+
+// leaves reads a batch's leaves back, by position.
+func (p *Provider) leaves(b *batch) ([]work.Leaf, error) {
+	type at struct {
+		index uint64
+		leaf  work.Leaf
+	}
+	l := make([]at, 0, b.items.Len())
+	for _, c := range b.chunks {
+		r, err := p.receipt(b.job.id, c.seq)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errRecords, err)
+		}
+		for _, res := range r.Results {
+			l = append(l, at{res.Index, res.Leaf})
+		}
+	}
+	slices.SortFunc(l, func(a, b at) int { return cmp.Compare(a.index, b.index) })
+	if uint64(len(l)) != b.items.Len() {
+		return nil, fmt.Errorf("%w: batch %s has %d leaves for %d items: %w", errRecords, b.id.Short(), len(l), b.items.Len(), execute.ErrDamaged)
+	}
+	out := make([]work.Leaf, len(l))
+	for i := range l {
+		out[i] = l[i].leaf
+	}
+	return out, nil
+}
+
+// tend sees a batch through to its end on the chain, or until ctx ends: it asks
+// where the batch stands and does what is missing, whatever happened before.
+func (p *Provider) tend(ctx context.Context, b *batch) {
+	wait := 250 * time.Millisecond
+	for ctx.Err() == nil {
+		done, err := p.advance(ctx, b)
+		if done || ctx.Err() != nil {
+			return
+		}
+		pause := p.Poll
+		if err != nil {
+			p.log.Warn("a batch does not go on: trying again", "batch", b.id.Short(), "err", err)
+			pause, wait = wait, min(2*wait, 5*time.Second)
+		} else {
+			wait = 250 * time.Millisecond
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-b.wake:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+	}
+}
+
+// advance does the next thing that the chain awaits of this provider.
+func (p *Provider) advance(ctx context.Context, b *batch) (done bool, err error) {
+	on, err := p.Ledger.Batch(ctx, b.id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return p.submitBatch(ctx, b)
+	}
+	if err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	b.seen = true
+	p.mu.Unlock()
+	switch on.Phase {
+	case lifecycle.Opening:
+		return false, p.openBatch(ctx, b, on)
+	case lifecycle.Revealing:
+		if on.Salt.IsZero() {
+			return false, p.revealBatch(ctx, b, on)
+		}
+	case lifecycle.Answering:
+		return false, p.answer(ctx, b, on)
+	case lifecycle.Settled:
+		p.log.Info("batch paid", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "pay", on.Pay.String())
+		return true, p.endBatch(b, batchSettled)
+	case lifecycle.Void, lifecycle.Unpaid:
+		p.log.Error("batch not paid", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "end", on.Phase.String(), "why", on.Why)
+		return true, p.endBatch(b, batchLost)
+	}
+	return false, nil
+}
+
+// submitBatch commits what is on disk. It may be called again for the same batch:
+// the chain takes it once.
+func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err error) {
+	msg := ledger.CommitBatch{Job: b.job.id, Root: b.root, MaxItemFuel: b.maxFuel}
+	for _, pt := range b.parts {
+		msg.Parts = append(msg.Parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
+	}
+	_, err = p.Ledger.Submit(ctx, p.Account, msg)
+	if err == nil {
+		p.mu.Lock()
+		b.seen = true
+		p.mu.Unlock()
+		return false, nil
+	}
+	if !errors.Is(err, ledger.ErrRefused) && !errors.Is(err, ledger.ErrFunds) {
+		return false, err
+	}
+	refusal := err
+	if _, err := p.Ledger.Batch(ctx, b.id); !errors.Is(err, ledger.ErrNotFound) {
+		return false, err // it was there already
+	}
+	return true, p.takeApart(b, refusal)
+}
+
+// takeApart frees the chunks of a batch that the chain refused, to try them again
+// otherwise, or gives them up.
+func (p *Provider) takeApart(b *batch, refusal error) error {
+	p.log.Warn("batch refused by the chain", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "err", refusal)
+	w := p.store.NewBatch()
+	w.Delete(key('b', b.job.id, b.seq))
+	if err := w.Commit(); err != nil {
+		return fmt.Errorf("%w: %w", errRecords, err)
+	}
+	funds := errors.Is(refusal, ledger.ErrFunds)
+	j := b.job
+	p.mu.Lock()
+	delete(p.batches, b.id)
+	var giveUp []*chunk
+	for _, c := range b.chunks {
+		c.batch = nil
+		old := time.Since(c.since) > p.MaxUncommitted
+		if !funds {
+			c.refused++
+		}
+		j.loose = append(j.loose, c)
+		if c.refused >= maxRefusals || funds && old {
+			giveUp = append(giveUp, c)
+		}
+	}
+	sortLoose(j.loose)
+	if funds {
+		j.notBefore = time.Now().Add(2 * time.Second)
+	}
+	p.mu.Unlock()
+	for _, c := range giveUp {
+		if err := p.lose(j, c, c.items, "refused by the chain: "+refusal.Error()); err != nil {
+			return err
+		}
+	}
+	nudge(p.batchSoon)
+	return nil
+}
+
+func (p *Provider) openBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
+	leaves, err := p.leaves(b)
+	if err != nil {
+		return err
+	}
+	openings, err := on.Openings(nodesOf(leaves, b.salt, b.job.id))
+	if err != nil {
+		return fmt.Errorf("open batch: %w", err)
+	}
+	_, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings})
+	return err
+}
+
+func (p *Provider) revealBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
+	leaves, err := p.leaves(b)
+	if err != nil {
+		return err
+	}
+	drawn, ok := drawnLeaves(leaves, on.Draws)
+	if !ok {
+		return errors.New("reveal batch: the chain asks for leaves that were not opened")
+	}
+	_, err = p.Ledger.Submit(ctx, p.Account, ledger.RevealBatch{Batch: b.id, Salt: b.salt, Leaves: drawn})
+	return err
+}
+
+func (p *Provider) answer(ctx context.Context, b *batch, on *lifecycle.Batch) error {
+	if on.Dispute == nil || len(on.Dispute.Items) == 0 {
+		return nil
+	}
+	leaves, err := p.leaves(b)
+	if err != nil {
+		return err
+	}
+	at := on.Dispute.Items[0].Position
+	nodes := nodesOf(leaves, b.salt, b.job.id)
+	path, err := work.Path(nodes, at)
+	if err != nil {
+		return fmt.Errorf("answer a challenge: %w", err)
+	}
+	_, err = p.Ledger.Submit(ctx, p.Account, ledger.AnswerChallenge{
+		Batch: b.id, Opening: ledger.Opening{Position: at, Node: nodes[at], Path: path}, Leaf: leaves[at],
+	})
+	return err
+}
+
+// endBatch notes how a batch ended.
+func (p *Provider) endBatch(b *batch, s batchState) error {
+	p.mu.Lock()
+	b.state = s
+	delete(p.batches, b.id)
+	for _, c := range b.chunks {
+		c.lost = s == batchLost
+	}
+	p.mu.Unlock()
+	return p.saveBatch(b)
+}
+
+// follow hears of batches and jobs until ctx ends.
+func (p *Provider) follow(ctx context.Context) error {
+	return execute.Follow(ctx, p.Ledger, p.store, p.log, func(bl ledger.Block, _ *execute.Batch) error {
+		p.height.Store(bl.Height)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, e := range bl.Events {
+			switch e.Kind {
+			case lifecycle.EventBatch:
+				if b := p.batches[e.Batch]; b != nil {
+					nudge(b.wake)
+				}
+			case lifecycle.EventJob:
+				if j := p.jobs[e.Job]; j != nil {
+					p.jobMovedLocked(j, e.JobState)
+				}
+			}
+		}
+		return nil
+	}, p.wakeAll)
+}
+
+func (p *Provider) wakeAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.batches {
+		nudge(b.wake)
+	}
+}
+
+// jobMovedLocked stops the work of a job that is over; one that is closing commits
+// what it has.
+func (p *Provider) jobMovedLocked(j *job, s lifecycle.JobState) {
+	switch {
+	case s == lifecycle.JobClosing && !j.flush:
+		j.flush = true
+		p.logIf(p.saveJob(j))
+		nudge(p.batchSoon)
+	case s == lifecycle.JobClosed && j.state != jobClosed:
+		p.closeLocked(j)
+	}
+}
+
+func (p *Provider) closeLocked(j *job) {
+	j.state, j.closedAt, j.pending = jobClosed, time.Now(), nil
+	for _, as := range j.assigns {
+		p.unqueueLocked(as, as.todo)
+	}
+	if len(j.loose) > 0 {
+		p.log.Warn("a job closed before its last results were committed", "job", j.id.Short(), "chunks", len(j.loose))
+		for _, c := range j.loose {
+			c.lost = true
+		}
+		j.loose = nil
+	}
+}
+
+// clean forgets jobs that are over and whose results were delivered or had time to
+// be.
+func (p *Provider) clean(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, j := range p.jobs {
+		if !p.overLocked(j, now) {
+			continue
+		}
+		if err := p.cleanLocked(j); err != nil {
+			return fmt.Errorf("%w: %w", errRecords, err)
+		}
+	}
+	return nil
+}
+
+func (p *Provider) overLocked(j *job, now time.Time) bool {
+	if j.queued > 0 || j.running > 0 || len(j.pending) > 0 {
+		return false
+	}
+	if !j.offChain {
+		return j.state == jobClosed && now.Sub(j.closedAt) > p.Retain
+	}
+	// A job of tier none has no end on the chain: it is over when all was delivered
+	// long ago.
+	if len(j.chunks) == 0 {
+		return false
+	}
+	for _, c := range j.chunks {
+		if !c.delivered(now) || now.Sub(c.sentAt) < p.Retain {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,80 @@
+package provider
+
+import (
+	"context"
+	"time"
+
+	"github.com/gotong-network/gotong/work"
+)
+
+// least time between two offers: gossip costs every node that hears it.
+const offerPause = time.Second
+
+// offer publishes the standing offer: at once, every OfferInterval, and when the
+// load has moved.
+func (p *Provider) offer(ctx context.Context) {
+	t := time.NewTimer(0)
+	defer t.Stop()
+	var last time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-p.loadMoved:
+			if wait := offerPause - time.Since(last); wait > 0 {
+				t.Reset(wait)
+				continue
+			}
+		}
+		o := p.Offer(time.Now())
+		if err := p.Net.Publish(ctx, p.OfferTopic, o.Encode()); err != nil && ctx.Err() == nil {
+			p.log.Warn("cannot publish the offer: trying again", "topic", p.OfferTopic, "err", err)
+		}
+		last = time.Now()
+		t.Reset(p.OfferInterval)
+	}
+}
+
+// Offer is what the provider offers now.
+func (p *Provider) Offer(now time.Time) *work.Offer {
+	p.mu.Lock()
+	load := p.loadLocked()
+	p.mu.Unlock()
+	o := &work.Offer{
+		Chain: p.Chain, Provider: p.Account, Owner: p.Owner, Addrs: p.Net.Self().Addrs, Class: p.Class, Region: p.Region,
+		Slots: uint32(max(1, p.Runtime.Slots())), MemoryBytes: p.MemoryBytes, FuelPerSec: work.Fuel(p.rate.Load()),
+		Price: askingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
+		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime).Unix(),
+	}
+	o.Sign(p.Key)
+	return o
+}
+
+// loadLocked is the busy share of the slots in permille; work that waits counts
+// as a busy slot.
+func (p *Provider) loadLocked() uint32 {
+	slots := uint64(max(1, p.Runtime.Slots()))
+	return uint32(min(slots, uint64(p.busy)+p.queued) * 1000 / slots)
+}
+
+// askingPrice follows utilisation between the owner's bounds.
+func askingPrice(lo, hi work.Price, loadPermille uint32) work.Price {
+	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(loadPermille, 1000)), 1000)
+	if err != nil {
+		return hi
+	}
+	return lo + work.Price(span)
+}
+
+// measure keeps the fuel per second of a slot, smoothed.
+func (p *Provider) measure(fuel work.Fuel, d time.Duration) {
+	if fuel == 0 || d < time.Millisecond {
+		return // too short to tell
+	}
+	now := float64(fuel) / d.Seconds()
+	if old := float64(p.rate.Load()); old > 0 {
+		now = 0.9*old + 0.1*now
+	}
+	p.rate.Store(uint64(now))
+}

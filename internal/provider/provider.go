@@ -1,0 +1,226 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/blob"
+	"github.com/gotong-network/gotong/internal/execute"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Config is what a provider needs. The fields of the first block are required;
+// the zero values of the others are replaced by the defaults named.
+type Config struct {
+	Chain   string
+	Account work.Address    // registered as lifecycle.RoleProvider; Ledger holds its key
+	Key     sign.PrivateKey // its peer key: Net's, and the registered one
+	Ledger  ledger.Ledger
+	Net     p2p.Network
+	Blobs   blob.Store
+	Fetcher blob.Fetcher
+	Runtime runtime.Runtime
+	Dir     string // records; made if missing
+
+	// What is offered.
+	Owner         work.Address  // posted the bond; Account
+	Class         work.Class    // work.ClassCPU
+	Region        string        // ISO 3166 code; empty: unstated
+	MemoryBytes   uint64        // for items, all slots together; 0: unstated
+	MinPrice      work.Price    // asked when idle; also the least price it works for; 1
+	MaxPrice      work.Price    // asked when all slots are busy; MinPrice
+	FuelPerSec    work.Fuel     // per slot, until it is measured
+	OfferTopic    string        // OfferTopic(Chain, Class)
+	OfferInterval time.Duration // 10 s
+	OfferLifetime time.Duration // 3 × OfferInterval
+
+	// When is committed: at MinBatchItems items and after BatchTime, whichever is
+	// later, but no work waits longer than MaxUncommitted.
+	BatchTime      time.Duration // 10 s
+	MaxUncommitted time.Duration // 60 s
+	MinBatchItems  uint64        // 100
+	MaxBatchItems  uint64        // 65,536
+
+	MaxQueuedItems uint64        // assigned and not yet run, over all jobs; more are refused; 1,048,576
+	MaxJobs        int           // served at once; 1,024
+	Retain         time.Duration // how long a closed job's records stay; 10 min
+	Poll           time.Duration // how often an open batch asks the chain without an event; 10 s
+
+	// Own reports a client that this provider works for off the chain, in tier
+	// none, unpaid; nil: nobody.
+	Own func(client work.Address) bool
+	Log *slog.Logger
+}
+
+// OfferTopic is where offers of a class are published.
+func OfferTopic(chain string, c work.Class) string {
+	return "gotong/offers/1/" + chain + "/" + string(c)
+}
+
+// Provider is the role.
+type Provider struct {
+	Config
+	log     *slog.Logger
+	store   *execute.Store
+	execute *execute.Executor
+
+	nextID  atomic.Uint64 // numbers of records
+	rate    atomic.Uint64 // fuel per second and slot, measured
+	height  atomic.Int64  // newest block seen
+	maxFull atomic.Uint32 // items of a batch in tier full; 0: not yet asked
+
+	done      chan *piece   // finished work, to the writer
+	batchSoon chan struct{} // wakes the batcher
+	loadMoved chan struct{} // wakes the offerer
+	wg        sync.WaitGroup
+
+	mu       sync.Mutex // guards the fields below, and all jobs
+	ready    *sync.Cond // items are ready to run, or the end
+	jobs     map[work.JobID]*job
+	ring     []*job // jobs that may have items to run, in turn
+	turn     int
+	queued   uint64 // items assigned and not yet run
+	busy     int    // workers that run something
+	sessions map[sign.PublicKey]*session
+	batches  map[work.BatchID]*batch // not yet final
+	stopped  bool
+}
+
+// New opens the records in cfg.Dir and takes up what was unfinished there.
+func New(cfg Config) (*Provider, error) {
+	switch {
+	case cfg.Chain == "" || cfg.Account == "" || cfg.Key.IsZero() || cfg.Dir == "":
+		return nil, errors.New("provider: chain, account, key and folder are required")
+	case cfg.Ledger == nil || cfg.Net == nil || cfg.Blobs == nil || cfg.Fetcher == nil || cfg.Runtime == nil:
+		return nil, errors.New("provider: ledger, network, blobs, fetcher and runtime are required")
+	}
+	cfg.defaults()
+	if err := os.MkdirAll(filepath.Dir(cfg.Dir), 0o700); err != nil {
+		return nil, fmt.Errorf("provider: %w", err)
+	}
+	s, err := execute.OpenStore(cfg.Dir, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{
+		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
+		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1),
+		jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
+	}
+	p.ready = sync.NewCond(&p.mu)
+	p.rate.Store(uint64(cfg.FuelPerSec))
+	if err := p.load(); err != nil {
+		return nil, errors.Join(fmt.Errorf("provider: records in %s: %w", cfg.Dir, err), s.Close())
+	}
+	return p, nil
+}
+
+func (c *Config) defaults() {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Class == "" {
+		c.Class = work.ClassCPU
+	}
+	if c.Owner == "" {
+		c.Owner = c.Account
+	}
+	if c.OfferTopic == "" {
+		c.OfferTopic = OfferTopic(c.Chain, c.Class)
+	}
+	if c.Own == nil {
+		c.Own = func(work.Address) bool { return false }
+	}
+	c.MinPrice = or(c.MinPrice, 1)
+	c.MaxPrice = max(c.MaxPrice, c.MinPrice)
+	c.OfferInterval = or(c.OfferInterval, 10*time.Second)
+	c.OfferLifetime = or(c.OfferLifetime, 3*c.OfferInterval)
+	c.BatchTime = or(c.BatchTime, 10*time.Second)
+	c.MaxUncommitted = max(or(c.MaxUncommitted, time.Minute), c.BatchTime)
+	c.MinBatchItems = or(c.MinBatchItems, 100)
+	c.MaxBatchItems = min(or(c.MaxBatchItems, 1<<16), work.MaxBatchItems)
+	c.MaxQueuedItems = or(c.MaxQueuedItems, 1<<20)
+	c.MaxJobs = or(c.MaxJobs, 1024)
+	c.Retain = or(c.Retain, 10*time.Minute)
+	c.Poll = or(c.Poll, 10*time.Second)
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Run serves until ctx ends or the records fail, waits for what it started and
+// closes the records. It is called once.
+func (p *Provider) Run(ctx context.Context) (err error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer func() {
+		stop(nil)
+		p.halt()
+		p.wg.Wait()
+		err = errors.Join(err, p.store.Close())
+	}()
+	p.Net.Handle(p2p.ProtocolWork, func(_ context.Context, s p2p.Stream) { p.serve(ctx, s) })
+	context.AfterFunc(ctx, p.halt)
+	p.resume(ctx)
+	for range max(1, p.Runtime.Slots()) {
+		p.wg.Go(func() { p.worker(ctx) })
+	}
+	p.wg.Go(func() { p.offer(ctx) })
+	p.wg.Go(func() {
+		if err := p.write(ctx); err != nil {
+			stop(err)
+		}
+	})
+	p.wg.Go(func() { p.batcher(ctx, stop) })
+	err = p.follow(ctx)
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// halt wakes everything that waits on the condition or on a stream, for the end.
+func (p *Provider) halt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stopped = true
+	p.ready.Broadcast()
+	for _, s := range p.sessions {
+		s.stream.Close()
+	}
+}
+
+// spawn starts f unless the provider ends.
+func (p *Provider) spawn(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.spawnLocked(f)
+}
+
+func (p *Provider) spawnLocked(f func()) {
+	if !p.stopped {
+		p.wg.Go(f)
+	}
+}
+
+func nudge(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

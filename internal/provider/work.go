@@ -1,0 +1,196 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/execute"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/work"
+)
+
+const (
+	// A worker takes as many items at once as fit into pieceTime, so that short
+	// items cost little besides their run and long ones are spread evenly.
+	pieceTime     = time.Millisecond
+	maxPieceItems = 128
+	// Outputs of at most wire.MaxInlineBytes travel in the receipt, and are kept in
+	// its record, as long as one item's do not exceed this.
+	maxItemInline = 256 << 10
+	expireWhy     = "the assignment expired before the item ran"
+)
+
+// piece is a few items of one assignment in a worker's hands, then what they gave.
+type piece struct {
+	as     *assign
+	items  []uint64
+	ran    []ran
+	failed []failed
+}
+
+type ran struct {
+	result work.Result
+	inline [][]byte
+	bytes  int // rough size in a receipt
+}
+
+type failed struct {
+	item    uint64
+	refused bool
+	why     string
+}
+
+// worker runs pieces until the provider ends.
+func (p *Provider) worker(ctx context.Context) {
+	for {
+		pc := p.take()
+		if pc == nil {
+			return
+		}
+		p.run(ctx, pc)
+		select {
+		case p.done <- pc:
+		case <-ctx.Done():
+			return // not on disk: the next start runs it again
+		}
+	}
+}
+
+// take waits for the next piece, from the jobs in turn; nil at the end.
+func (p *Provider) take() *piece {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if p.stopped {
+			return nil
+		}
+		if pc := p.nextLocked(); pc != nil {
+			p.busy++
+			nudge(p.loadMoved)
+			return pc
+		}
+		p.ready.Wait()
+	}
+}
+
+func (p *Provider) nextLocked() *piece {
+	for range p.ring {
+		p.turn = (p.turn + 1) % len(p.ring)
+		j := p.ring[p.turn]
+		if j.state != jobReady || j.queued == 0 {
+			continue
+		}
+		for _, as := range j.assigns {
+			if len(as.todo) == 0 {
+				continue
+			}
+			if !j.offChain && as.a.ExpiresHeight <= p.height.Load() {
+				todo := as.todo
+				p.unqueueLocked(as, todo)
+				p.rejectLocked(j, &as.a, todo, expireWhy, false)
+				continue
+			}
+			return p.cutLocked(as)
+		}
+	}
+	return nil
+}
+
+// cutLocked takes the first items of an assignment's queue.
+func (p *Provider) cutLocked(as *assign) *piece {
+	j, n := as.job, 1
+	if j.itemSec > 0 {
+		n = int(min(maxPieceItems, max(1, pieceTime.Seconds()/j.itemSec)))
+	}
+	// Leave something for the other slots.
+	n = min(n, int(j.queued)/max(1, p.Runtime.Slots())+1)
+	pc := &piece{as: as, items: make([]uint64, 0, n)}
+	for len(as.todo) > 0 && len(pc.items) < n {
+		r := &as.todo[0]
+		pc.items = append(pc.items, r.Lo)
+		if r.Lo++; r.Lo == r.Hi {
+			as.todo = as.todo[1:]
+		}
+	}
+	k := uint64(len(pc.items))
+	j.queued -= k
+	p.queued -= k
+	j.running += k
+	return pc
+}
+
+// run runs a piece's items one after the other. What ctx cut short is in neither
+// list.
+func (p *Provider) run(ctx context.Context, pc *piece) {
+	j := pc.as.job
+	start := time.Now()
+	var fuel work.Fuel
+	for _, i := range pc.items {
+		r, err := p.runItem(ctx, j, i)
+		switch {
+		case err == nil:
+			fuel += r.result.Leaf.Fuel
+			pc.ran = append(pc.ran, r)
+		case ctx.Err() != nil:
+			return
+		default:
+			pc.failed = append(pc.failed, p.failure(j, i, err))
+		}
+	}
+	took := time.Since(start)
+	p.measure(fuel, took)
+	p.mu.Lock()
+	sec := took.Seconds() / float64(len(pc.items))
+	if j.itemSec > 0 {
+		sec = 0.8*j.itemSec + 0.2*sec
+	}
+	j.itemSec = sec
+	p.busy--
+	p.mu.Unlock()
+	nudge(p.loadMoved)
+}
+
+func (p *Provider) runItem(ctx context.Context, j *job, i uint64) (ran, error) {
+	r, err := j.prog.Run(ctx, i)
+	if err != nil {
+		return ran{}, err
+	}
+	out := ran{result: work.Result{Index: i, Leaf: r.Leaf, Output: r.Output}, bytes: work.LeafSize + 100}
+	for _, f := range r.Output.Files {
+		out.bytes += 48 + len(f.Path)
+	}
+	inline := 0
+	for id, b := range r.Bytes {
+		if len(b) <= wire.MaxInlineBytes && inline+len(b) <= maxItemInline {
+			inline += len(b)
+			out.inline = append(out.inline, b)
+			continue
+		}
+		if _, err := p.Blobs.Put(b); err != nil {
+			return ran{}, &runtime.HostFault{Err: fmt.Errorf("keep output %s: %w", id, err)}
+		}
+	}
+	out.bytes += inline
+	return out, nil
+}
+
+// failure tells what the client's program or list is at fault for from what this
+// host is.
+func (p *Provider) failure(j *job, i uint64, err error) failed {
+	var refused *runtime.Refused
+	final := errors.As(err, &refused) || errors.Is(err, execute.ErrBadList)
+	if !final {
+		p.log.Warn("item gave no result here", "job", j.id.Short(), "item", i, "err", err)
+	}
+	if refused != nil {
+		p.mu.Lock()
+		if j.state == jobReady {
+			p.refuseLocked(j, refused.Error(), true)
+		}
+		p.mu.Unlock()
+	}
+	return failed{i, final, err.Error()}
+}

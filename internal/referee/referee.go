@@ -1,0 +1,109 @@
+// Package referee is a validator's process beside the consensus: it re-executes
+// the items of a dispute and votes what their leaves are.
+//
+// It promises to run every item itself, once, to keep its vote and salt on disk
+// before the chain hears of it, and to reveal only when the chain counts.
+//
+// It never votes what others claim, and never touches consensus: a referee that
+// is down costs its validator a fee, not the chain a block.
+package referee
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/blob"
+	"github.com/gotong-network/gotong/internal/execute"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
+
+// remembered is how many leaves are kept in memory, about 150 bytes each: several
+// disputes about one item then cost one run.
+const remembered = 1 << 15
+
+// Config is what a referee needs. Log, Holders, Parallel and Poll may be left
+// out.
+type Config struct {
+	Chain   string
+	Account work.Address // the validator's operator; Ledger holds its key
+	Ledger  ledger.Ledger
+	Blobs   blob.Store
+	Fetcher blob.Fetcher
+	Runtime runtime.Runtime
+	Dir     string // records; made if missing
+
+	// Holders says who may have a job's program, list and inputs; nil: the job's
+	// indexer, by its key alone.
+	Holders  func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	Parallel int           // items run at once; 0: the runtime's slots
+	Poll     time.Duration // how often an open vote asks the chain without an event; 0: 5 s
+	Log      *slog.Logger
+}
+
+// Referee is the role.
+type Referee struct{ blind *execute.Blind }
+
+// New opens the records in cfg.Dir.
+func New(cfg Config) (*Referee, error) {
+	if cfg.Runtime == nil || cfg.Blobs == nil || cfg.Fetcher == nil {
+		return nil, errors.New("referee: runtime, blobs and fetcher are required")
+	}
+	if cfg.Holders == nil {
+		cfg.Holders = func(_ context.Context, j *lifecycle.Job) []p2p.Peer { return []p2p.Peer{{Key: j.Spec.Indexer}} }
+	}
+	b, err := execute.NewBlind(execute.BlindConfig{
+		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
+		Holders: cfg.Holders, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Remember: remembered, Log: cfg.Log,
+	}, game(cfg.Chain, cfg.Account))
+	if err != nil {
+		return nil, err
+	}
+	return &Referee{b}, nil
+}
+
+// Run judges until ctx ends, and closes the records; call it once.
+func (r *Referee) Run(ctx context.Context) error { return r.blind.Run(ctx) }
+
+// game is judging as the chain sees it.
+func game(chain string, me work.Address) execute.Game {
+	return execute.Game{
+		Name:     "vote",
+		Commit:   lifecycle.Voting,
+		Reveal:   lifecycle.Tallying,
+		Concerns: func(e ledger.Event) bool { return e.Phase == lifecycle.Voting },
+		Duty:     func(b *lifecycle.Batch) (execute.Duty, bool) { return duty(b, me) },
+		Commitment: func(batch work.BatchID, leaves []work.Leaf, salt work.Hash) work.Hash {
+			return lifecycle.VoteCommitment(chain, batch, me, leaves, salt)
+		},
+		CommitMsg: func(batch work.BatchID, c work.Hash) ledger.Msg {
+			return ledger.CommitVote{Batch: batch, Commitment: c}
+		},
+		RevealMsg: func(batch work.BatchID, salt work.Hash, leaves []work.Leaf) ledger.Msg {
+			return ledger.RevealVote{Batch: batch, Salt: salt, Leaves: leaves}
+		},
+	}
+}
+
+// duty is me's vote in b's dispute: every item of it.
+func duty(b *lifecycle.Batch, me work.Address) (execute.Duty, bool) {
+	if b.Dispute == nil {
+		return execute.Duty{}, false
+	}
+	for _, v := range b.Dispute.Votes {
+		if v.Validator != me {
+			continue
+		}
+		d := execute.Duty{Committed: v.Committed, Revealed: v.Revealed, Deadline: b.Deadline}
+		for _, it := range b.Dispute.Items {
+			d.Positions = append(d.Positions, it.Position)
+		}
+		return d, true
+	}
+	return execute.Duty{}, false
+}
