@@ -14,7 +14,7 @@ const (
 	markCallAfter                   // a call has returned
 	markReturn                      // a return: leave through the wrapper, arg blocks up
 	markUnreachable                 // an unreachable follows
-	markNaN                         // canonicalise the result, arg is its nanForm
+	markNaN                         // canonicalise the value just pushed, if needed; arg is its nanForm
 	markBulk                        // a bulk operation on arg bytes per fuel follows, its length on the stack
 	markGrow                        // memory.grow or table.grow: replace it, arg fuel per unit granted
 )
@@ -24,6 +24,7 @@ type mark struct {
 	pos, end int
 	arg      uint32
 	kind     markKind
+	needed   bool // of markNaN: the bits can be seen
 }
 
 // frame is an open block of the body.
@@ -46,7 +47,7 @@ type walker struct {
 
 	fn     funcType
 	locals []byte // types, parameters first
-	stack  []byte // operand types
+	stack  []value
 	frames []frame
 	top    int  // greatest height of the operand stack
 	live   bool // the current instruction can be reached
@@ -59,7 +60,8 @@ type walker struct {
 
 	direct   []uint32 // functions called (repeats possible)
 	indirect []uint32 // types called through tables
-	nans     int
+
+	nans nanState
 }
 
 func (w *walker) reset(fn funcType, body span) {
@@ -68,14 +70,31 @@ func (w *walker) reset(fn funcType, body span) {
 	w.locals, w.stack, w.frames = w.locals[:0], w.stack[:0], w.frames[:0]
 	w.marks, w.blocks = w.marks[:0], append(w.blocks[:0], 0)
 	w.direct, w.indirect = w.direct[:0], w.indirect[:0]
-	w.top, w.block, w.loops, w.calls, w.nans = 0, 0, 0, 0, 0
+	w.top, w.block, w.loops, w.calls = 0, 0, 0, 0
 	w.live = true
 }
 
 // walk validates a body and leaves its marks. It returns the offset behind the declarations of locals.
-func (w *walker) walk(fn funcType, body span) (code int) {
+// With lazy NaNs it walks again while what it learns about locals changes, and at last gives up being lazy.
+func (w *walker) walk(fn funcType, body span, lazy bool) (code int) {
+	before := w.totalLocals
+	w.nans.begin(lazy)
+	for range maxLazyWalks {
+		w.totalLocals = before
+		code = w.walkOnce(fn, body)
+		if w.r.err != nil || !w.nans.changed {
+			return code
+		}
+	}
+	w.totalLocals = before
+	w.nans.begin(false)
+	return w.walkOnce(fn, body)
+}
+
+func (w *walker) walkOnce(fn funcType, body span) (code int) {
 	w.reset(fn, body)
 	w.declareLocals()
+	w.nans.declare(w.locals, len(fn.params))
 	code = w.r.pos
 	w.frames = append(w.frames, frame{op: opBlock, typ: funcType{nil, fn.results}, wasLive: true, seenBy: -1})
 	for w.r.err == nil && len(w.frames) > 0 {
@@ -116,35 +135,51 @@ func (w *walker) declareLocals() {
 
 // --- operand stack
 
-func (w *walker) push(t byte) {
-	w.stack = append(w.stack, t)
+// value is an operand: its type, and what is known of its NaN bits (nan.go).
+type value struct {
+	typ   byte
+	class nanForm
+	def   int32 // index of the markNaN that can canonicalise it, if it is dirty
+}
+
+func (w *walker) pushValue(v value) {
+	w.stack = append(w.stack, v)
 	w.top = max(w.top, len(w.stack))
 }
+
+func (w *walker) push(t byte) { w.pushValue(value{typ: t}) }
 
 func (w *walker) pushAll(types []byte) {
-	w.stack = append(w.stack, types...)
-	w.top = max(w.top, len(w.stack))
+	for _, t := range types {
+		w.push(t)
+	}
 }
 
-// popAny takes the top operand, anyType where code that cannot be reached has none.
-func (w *walker) popAny() byte {
+// take takes the top operand, of anyType where code that cannot be reached has none. The caller says what
+// that means for its NaN bits.
+func (w *walker) take() value {
 	f := &w.frames[len(w.frames)-1]
 	if len(w.stack) == f.height {
 		if !f.poly {
 			w.r.fail("an instruction lacks an operand")
 		}
-		return anyType
+		return value{}
 	}
-	t := w.stack[len(w.stack)-1]
+	v := w.stack[len(w.stack)-1]
 	w.stack = w.stack[:len(w.stack)-1]
-	return t
+	return v
 }
 
-func (w *walker) pop(want byte) {
-	if got := w.popAny(); got != want && got != anyType && w.r.err == nil {
-		w.r.fail("an instruction has an operand of type 0x%02x instead of 0x%02x", got, want)
+func (w *walker) takeTyped(want byte) value {
+	v := w.take()
+	if v.typ != want && v.typ != anyType && w.r.err == nil {
+		w.r.fail("an instruction has an operand of type 0x%02x instead of 0x%02x", v.typ, want)
 	}
+	return v
 }
+
+// pop takes an operand whose bits can be seen by what happens next.
+func (w *walker) pop(want byte) { w.see(w.takeTyped(want)) }
 
 func (w *walker) popAll(types []byte) {
 	for i := len(types) - 1; i >= 0; i-- {
@@ -176,7 +211,7 @@ func (w *walker) charge(fuel uint64) {
 
 func (w *walker) mark(kind markKind, pos, end int, arg uint32) {
 	if w.live {
-		w.marks = append(w.marks, mark{pos, end, arg, kind})
+		w.marks = append(w.marks, mark{pos: pos, end: end, arg: arg, kind: kind})
 	}
 }
 
@@ -228,7 +263,7 @@ func (w *walker) instruction() {
 		w.call(op, at)
 	case opDrop:
 		w.charge(1)
-		w.popAny()
+		w.take()
 	case opSelect, opSelectTyped:
 		w.choose(op, at)
 	case opLocalGet, opLocalSet, opLocalTee:
@@ -246,11 +281,9 @@ func (w *walker) instruction() {
 		r.signed(64)
 		w.constant(typeI64)
 	case opF32Const:
-		r.bytes(4)
-		w.constant(typeF32)
+		w.floatConstant(typeF32, r.bytes(4))
 	case opF64Const:
-		r.bytes(8)
-		w.constant(typeF64)
+		w.floatConstant(typeF64, r.bytes(8))
 	case opRefNull, opRefIsNull, opRefFunc:
 		w.ref(op, at)
 	case opPrefixBulk:
@@ -300,13 +333,13 @@ func (w *walker) operate(info *operation, at int) {
 		}
 	}
 	w.charge(uint64(info.fuel))
-	w.popAll(info.in)
-	if info.out != 0 {
-		w.push(info.out)
+	var in [3]value
+	for i := len(info.in) - 1; i >= 0; i-- {
+		in[i] = w.takeTyped(info.in[i])
 	}
-	if info.makes != nanNone && w.live {
-		w.nans++
-		w.mark(markNaN, w.r.pos, w.r.pos, uint32(info.makes))
+	class := w.compute(info, in[:len(info.in)])
+	if info.out != 0 {
+		w.pushClass(info.out, class)
 	}
 }
 
@@ -471,9 +504,10 @@ func (w *walker) checkKeeping(types []byte) {
 			return
 		}
 		got, want := w.stack[len(w.stack)-1-i], types[len(types)-1-i]
-		if got != want && got != anyType {
-			w.r.fail("an instruction has an operand of type 0x%02x instead of 0x%02x", got, want)
+		if got.typ != want && got.typ != anyType {
+			w.r.fail("an instruction has an operand of type 0x%02x instead of 0x%02x", got.typ, want)
 		}
+		w.see(got)
 	}
 }
 
@@ -525,19 +559,20 @@ func (w *walker) choose(op byte, at int) {
 		if w.r.err == nil && (n != 1 || !isValType(t)) {
 			w.r.failAt(at, "malformed select")
 		}
-		w.pop(t)
-		w.pop(t)
-		w.push(t)
+		b := w.takeTyped(t)
+		a := w.takeTyped(t)
+		w.pushClass(t, w.either(a, b))
 		return
 	}
-	a, b := w.popAny(), w.popAny()
-	if a == anyType {
-		a = b
+	b, a := w.take(), w.take()
+	t := a.typ
+	if t == anyType {
+		t = b.typ
 	}
-	if isRefType(a) || isRefType(b) || b != anyType && a != b {
+	if isRefType(t) || b.typ != anyType && b.typ != t {
 		w.r.failAt(at, "select of two types or of references")
 	}
-	w.push(a)
+	w.pushClass(t, w.either(a, b))
 }
 
 func (w *walker) local(op byte, at int) {
@@ -547,11 +582,15 @@ func (w *walker) local(op byte, at int) {
 		return
 	}
 	w.charge(1)
-	if op != opLocalGet {
-		w.pop(w.locals[i])
-	}
-	if op != opLocalSet {
-		w.push(w.locals[i])
+	switch t := w.locals[i]; op {
+	case opLocalGet:
+		w.pushClass(t, w.nans.locals[i])
+	case opLocalSet:
+		w.assign(i, w.takeTyped(t))
+	case opLocalTee:
+		v := w.assign(i, w.takeTyped(t))
+		v.typ = t
+		w.pushValue(v)
 	}
 }
 
@@ -629,7 +668,7 @@ func (w *walker) ref(op byte, at int) {
 		}
 		w.push(t)
 	case opRefIsNull:
-		if t := w.popAny(); t != anyType && !isRefType(t) {
+		if t := w.take().typ; t != anyType && !isRefType(t) {
 			w.r.failAt(at, "ref.is_null of something else than a reference")
 		}
 		w.push(typeI32)
@@ -732,8 +771,7 @@ func (w *walker) simd(at int) {
 	switch {
 	case r.err != nil:
 	case code == simdConst:
-		r.bytes(16)
-		w.constant(typeV128)
+		w.floatConstant(typeV128, r.bytes(16))
 	case code == simdShuffle:
 		for _, lane := range r.bytes(16) {
 			if lane >= 32 {

@@ -151,7 +151,7 @@ func (e *emitter) apply(w *walker, m *mark, wrapped bool) (replaced bool) {
 			return true
 		}
 	case markNaN:
-		if e.o.NaN != NaNOff {
+		if m.needed && e.o.NaN != NaNOff {
 			e.canonical(nanForm(m.arg))
 		}
 	case markBulk:

@@ -103,6 +103,7 @@ const (
 	nanF64
 	nanF32x4
 	nanF64x2
+	nanClean // of values: no NaN, in vectors read as f32x4, and therefore as f64x2 too
 )
 
 // operation describes one operation without control flow: its operands, its result (0: none), its
@@ -115,8 +116,13 @@ type operation struct {
 	align  uint8 // greatest alignment exponent
 	lanes  uint8
 	fuel   uint8
-	makes  nanForm
 	access bool // touches memory 0
+
+	// What NaN bits do here; nan.go says how it is used.
+	makes   nanForm // the result may be a NaN with bits of the engine's choice
+	reads   nanForm // operands of this form can have any NaN bits: the result is the same but for makes
+	carries nanForm // each lane of the result is a lane of an operand, or its absolute value
+	exact   nanForm // the result is a float and never a NaN: what may be said of it
 }
 
 // Operations by opcode: of one byte, after 0xfc, after 0xfd.
@@ -290,4 +296,55 @@ func defineNaN() {
 	setNaN(plainOps[:], nanF64, 0xbb) // promote
 	setNaN(simdOps[:], nanF32x4, 94, 103, 104, 105, 106, 227, 228, 229, 230, 231, 232, 233)
 	setNaN(simdOps[:], nanF64x2, 95, 116, 117, 122, 148, 239, 240, 241, 242, 243, 244, 245)
+	defineReads()
+	defineCarries()
+}
+
+// defineReads marks what cannot tell one NaN from another: arithmetic, comparisons, truncations.
+func defineReads() {
+	for _, table := range [][]operation{plainOps[:], simdOps[:]} {
+		for i := range table {
+			table[i].reads = table[i].makes
+		}
+	}
+	plainOps[0xb6].reads, plainOps[0xbb].reads = nanF64, nanF32
+	simdOps[94].reads, simdOps[95].reads = nanF64x2, nanF32x4
+	read := func(table []operation, form nanForm, from, to int) {
+		for i := from; i <= to; i++ {
+			table[i].reads = form
+		}
+	}
+	read(plainOps[:], nanF32, 0x5b, 0x60)
+	read(plainOps[:], nanF64, 0x61, 0x66)
+	for _, c := range []int{0xa8, 0xae} { // truncations
+		read(plainOps[:], nanF32, c, c+1)
+		read(plainOps[:], nanF64, c+2, c+3)
+	}
+	for _, c := range []int{0, 4} { // saturating truncations
+		read(satOps[:], nanF32, c, c+1)
+		read(satOps[:], nanF64, c+2, c+3)
+	}
+	read(simdOps[:], nanF32x4, 65, 70)
+	read(simdOps[:], nanF64x2, 71, 76)
+	read(simdOps[:], nanF32x4, 248, 249)
+	read(simdOps[:], nanF64x2, 252, 253)
+}
+
+// defineCarries marks abs, pmin, pmax, splat, extract_lane and replace_lane, and conversions from integers,
+// which make no NaN.
+func defineCarries() {
+	carry := func(table []operation, form nanForm, codes ...int) {
+		for _, c := range codes {
+			table[c].carries = form
+		}
+	}
+	carry(plainOps[:], nanF32, 0x8b)
+	carry(plainOps[:], nanF64, 0x99)
+	carry(simdOps[:], nanF32x4, 19, 31, 32, 224, 234, 235)
+	carry(simdOps[:], nanF64x2, 20, 33, 34, 236, 246, 247)
+	for _, c := range []int{0xb2, 0xb3, 0xb4, 0xb5, 0xb7, 0xb8, 0xb9, 0xba} {
+		plainOps[c].exact = nanClean
+	}
+	simdOps[250].exact, simdOps[251].exact = nanClean, nanClean
+	simdOps[254].exact, simdOps[255].exact = nanF64x2, nanF64x2
 }

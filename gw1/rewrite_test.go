@@ -231,6 +231,7 @@ func TestRefusals(t *testing.T) {
 		{"no _start", replaceOnce(plain, "_start", "_stort"), "_start"},
 		{"_start with parameters", testModule{funcs: []testFunc{{params: []byte{i32}}}}.wasm(), "_start"},
 		{"reserved export", with(func(m *testModule) { m.exports = [][]byte{cat(named("gw1.fuel"), 2, 0)} }), "reserved"},
+		{"export of nothing", with(func(m *testModule) { m.exports = [][]byte{cat(named("f"), 0, 9)} }), "does not exist"},
 		{"double export", with(func(m *testModule) { m.exports = [][]byte{cat(named("memory"), 2, 0)} }), "two exports"},
 		{"threads", with(func(m *testModule) { m.memory = []byte{3, 1, 1} }), "threads"},
 		{"memory64", with(func(m *testModule) { m.memory = []byte{4, 1} }), "memory64"},

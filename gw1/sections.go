@@ -456,6 +456,9 @@ func (p *parsed) exportSection(r *reader) {
 		case name == "memory" && kind != 2:
 			r.failAt(at, "the export memory is no memory")
 		}
+		if r.err != nil {
+			return
+		}
 		p.exportNames[name] = true
 		p.prepareReferences()
 		switch {
