@@ -116,7 +116,14 @@ func (o *Output) Encode(e *Encoder) {
 
 // DecodeOutput reads what Encode wrote.
 func DecodeOutput(d *Decoder) Output {
-	return Output{d.Blob(), d.Blob(), decodeFiles(d, MaxFiles)}
+	o := Output{d.Blob(), d.Blob(), decodeFiles(d, MaxFiles)}
+	for i := 1; i < len(o.Files); i++ {
+		if o.Files[i].Path <= o.Files[i-1].Path {
+			d.fail("output files are not sorted by path")
+			return Output{}
+		}
+	}
+	return o
 }
 
 // Blobs are all blobs of the output that are not empty.
