@@ -1,0 +1,70 @@
+package cosmos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	rpctypes "github.com/cometbft/cometbft/rpc/jsonrpc/types"
+
+	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
+
+	"github.com/gotong-network/gotong/internal/ledger"
+	proof "github.com/gotong-network/gotong/x/proof/types"
+)
+
+// unreachable tells a call that got no answer from one that its caller gave up.
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var answer *rpctypes.RPCError
+	if errors.As(err, &answer) {
+		return fmt.Errorf("the node answered: %s %s", answer.Message, answer.Data)
+	}
+	return fmt.Errorf("%w: %v", ledger.ErrUnreachable, err)
+}
+
+// refusal turns a transaction's code into the port's errors, with the chain's own
+// sentence.
+func refusal(codespace string, code uint32, log string) error {
+	sentence := sentence(log)
+	kind := ledger.ErrRefused
+	switch {
+	case codespace == proof.Codespace && code == proof.CodeNotFound:
+		kind = ledger.ErrNotFound
+	case codespace == proof.Codespace && code == proof.CodeFunds,
+		codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFunds.ABCICode():
+		kind = ledger.ErrFunds
+	}
+	return fmt.Errorf("%w: %s", kind, sentence)
+}
+
+var failedMessage = regexp.MustCompile(`^failed to execute message; message index: \d+: `)
+
+// sentence is what the chain said without the SDK's wrapping.
+func sentence(log string) string {
+	log = failedMessage.ReplaceAllString(strings.TrimSpace(log), "")
+	for _, p := range []string{"refused: ", "not enough funds: "} {
+		log = strings.TrimPrefix(log, p) // the port's own word stands before it
+	}
+	return log
+}
+
+var wantedSequence = regexp.MustCompile(`account sequence mismatch, expected (\d+), got \d+`)
+
+// sequenceWanted is the sequence that the node expects, if a refusal is about that.
+func sequenceWanted(codespace string, code uint32, log string) (uint64, bool) {
+	if codespace != sdkerrors.RootCodespace || code != sdkerrors.ErrWrongSequence.ABCICode() {
+		return 0, false
+	}
+	m := wantedSequence.FindStringSubmatch(log)
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(m[1], 10, 64)
+	return n, err == nil
+}

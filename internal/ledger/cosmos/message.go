@@ -1,0 +1,74 @@
+package cosmos
+
+import (
+	"fmt"
+
+	"cosmossdk.io/math"
+
+	"github.com/cosmos/cosmos-sdk/codec/types"
+	sdk "github.com/cosmos/cosmos-sdk/types"
+	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
+	"github.com/cosmos/gogoproto/proto"
+
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/work"
+	market "github.com/gotong-network/gotong/x/market/types"
+	prooftypes "github.com/gotong-network/gotong/x/proof/types"
+	registry "github.com/gotong-network/gotong/x/registry/types"
+)
+
+// encode turns the port's messages into the chain's.
+func encode(from work.Address, msgs []ledger.Msg) ([]*types.Any, error) {
+	l := make([]*types.Any, 0, len(msgs))
+	for _, m := range msgs {
+		v, err := message(string(from), m)
+		if err != nil {
+			return nil, err
+		}
+		a, err := types.NewAnyWithValue(v)
+		if err != nil {
+			return nil, fmt.Errorf("message %T: %w", m, err)
+		}
+		l = append(l, a)
+	}
+	return l, nil
+}
+
+func message(from string, m ledger.Msg) (proto.Message, error) {
+	switch m := m.(type) {
+	case ledger.CreateJob:
+		return &market.MsgCreateJob{Sender: from, Spec: m.Spec.Encode()}, nil
+	case ledger.CancelJob:
+		v := &market.MsgCancelJob{Sender: from, Job: m.Job[:]}
+		if m.Release != nil {
+			v.Release = m.Release[:]
+		}
+		return v, nil
+	case ledger.CommitBatch:
+		return &prooftypes.MsgCommitBatch{Sender: from, Job: m.Job[:], Parts: prooftypes.FromParts(m.Parts), Root: prooftypes.FromNode(m.Root),
+			MaxItemFuel: uint64(m.MaxItemFuel)}, nil
+	case ledger.OpenBatch:
+		return &prooftypes.MsgOpenBatch{Sender: from, Batch: m.Batch[:], Openings: prooftypes.FromOpenings(m.Openings)}, nil
+	case ledger.CommitCheck:
+		return &prooftypes.MsgCommitCheck{Sender: from, Batch: m.Batch[:], Commitment: m.Commitment[:]}, nil
+	case ledger.RevealBatch:
+		return &prooftypes.MsgRevealBatch{Sender: from, Batch: m.Batch[:], Salt: m.Salt[:], Leaves: prooftypes.FromLeaves(m.Leaves)}, nil
+	case ledger.RevealCheck:
+		return &prooftypes.MsgRevealCheck{Sender: from, Batch: m.Batch[:], Salt: m.Salt[:], Leaves: prooftypes.FromLeaves(m.Leaves)}, nil
+	case ledger.Challenge:
+		return &prooftypes.MsgChallenge{Sender: from, Batch: m.Batch[:], Position: m.Position, Leaf: m.Leaf.Bytes()}, nil
+	case ledger.AnswerChallenge:
+		return &prooftypes.MsgAnswerChallenge{Sender: from, Batch: m.Batch[:], Opening: prooftypes.FromOpening(m.Opening), Leaf: m.Leaf.Bytes()}, nil
+	case ledger.CommitVote:
+		return &prooftypes.MsgCommitVote{Sender: from, Batch: m.Batch[:], Commitment: m.Commitment[:]}, nil
+	case ledger.RevealVote:
+		return &prooftypes.MsgRevealVote{Sender: from, Batch: m.Batch[:], Salt: m.Salt[:], Leaves: prooftypes.FromLeaves(m.Leaves)}, nil
+	case ledger.Register:
+		return &registry.MsgRegister{Sender: from, Role: uint32(m.Role), Peer: m.Peer[:], Bond: uint64(m.Bond)}, nil
+	case ledger.Unbond:
+		return &registry.MsgUnbond{Sender: from, Role: uint32(m.Role), Amount: uint64(m.Amount)}, nil
+	case ledger.Send:
+		return &bank.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: sdk.Coins{{Denom: work.Denom, Amount: math.NewIntFromUint64(uint64(m.Amount))}}}, nil
+	}
+	return nil, fmt.Errorf("no message of the chain for %T", m)
+}
