@@ -65,11 +65,12 @@ func (p *filePartial) WriteAt(data []byte, off int64) (int, error) {
 	if err := p.store.space.take(uint64(len(data))); err != nil {
 		return 0, err
 	}
-	p.written += uint64(len(data))
 	n, err := p.f.WriteAt(data, off)
 	if err != nil {
+		p.store.space.free(uint64(len(data))) // the part will be written again
 		return n, fmt.Errorf("store blob: %w", diskError(err))
 	}
+	p.written += uint64(len(data))
 	return n, nil
 }
 

@@ -53,7 +53,7 @@ func wantGet(t testing.TB, s Store, b work.BlobID, want []byte) {
 	}
 }
 
-var sizes = []int{0, 1, smallBytes - 1, smallBytes, smallBytes + 1, (64 << 10), (64 << 10) + 1, 300_000}
+var sizes = []int{0, 1, smallBytes - 1, smallBytes, smallBytes + 1, groupSize, (64 << 10) + 1, 300_000}
 
 // Every store does this.
 func TestStores(t *testing.T) {

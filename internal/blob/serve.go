@@ -1,0 +1,311 @@
+package blob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+const (
+	// DefaultMaxBlobBytes bounds what is fetched or taken where no bound is named.
+	DefaultMaxBlobBytes = 16 << 30
+	// stallTime is how long a peer may send nothing that is waited for.
+	stallTime = 30 * time.Second
+	// idleTime is how long a stream may ask for nothing before it is closed.
+	idleTime = 5 * time.Minute
+	// maxStreams and maxStreamsPerPeer bound the streams served; more are closed
+	// at once.
+	maxStreams        = 4096
+	maxStreamsPerPeer = 64
+	// readAhead is how many gets are read before the first is answered.
+	readAhead = 64
+)
+
+// ServerOptions say what a server takes.
+type ServerOptions struct {
+	// AcceptPush says whether a peer may store a blob here; nil takes nothing.
+	// It may be called from many goroutines.
+	AcceptPush func(peer sign.PublicKey, b work.BlobID) bool
+	// MaxBlobBytes bounds a blob that is taken; 0 means 16 GiB.
+	MaxBlobBytes uint64
+	// Log hears of peers that break the protocol; nil is silent.
+	Log *slog.Logger
+}
+
+// Server serves a store's blobs to everybody who knows their names, on
+// p2p.ProtocolBlob, and takes blobs that AcceptPush wants. The store outlives
+// the network that the handler is given to.
+func Server(store Local, opts ServerOptions) p2p.Handler {
+	if opts.MaxBlobBytes == 0 {
+		opts.MaxBlobBytes = DefaultMaxBlobBytes
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &server{
+		store: store, opts: opts, answers: newAnswers(store), puller: newPuller(store),
+		streams: map[sign.PublicKey]int{},
+	}
+	return s.handle
+}
+
+type server struct {
+	store   Local
+	opts    ServerOptions
+	answers *answers
+	puller  *puller
+
+	mu      sync.Mutex             // guards everything below
+	streams map[sign.PublicKey]int // being served
+	total   int
+}
+
+func (s *server) handle(ctx context.Context, stream p2p.Stream) {
+	defer stream.Close()
+	if !s.enter(stream.Peer()) {
+		s.opts.Log.Debug("blob stream refused: too many", "peer", stream.Peer())
+		return
+	}
+	defer s.leave(stream.Peer())
+	a := newAsked(stream, s.answers, nil)
+	defer a.close()
+	for {
+		r, err := a.next()
+		if err == nil && r.kind != kindOffer {
+			err = fmt.Errorf("%w: a frame of kind %d", errWire, r.kind)
+		}
+		if err == nil {
+			err = s.take(ctx, stream, r.offer)
+		}
+		if err != nil {
+			s.opts.Log.Debug("blob stream over", "peer", stream.Peer(), "err", err)
+			return
+		}
+		a.resume()
+	}
+}
+
+func (s *server) enter(peer sign.PublicKey) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.total >= maxStreams || s.streams[peer] >= maxStreamsPerPeer {
+		return false
+	}
+	s.total++
+	s.streams[peer]++
+	return true
+}
+
+func (s *server) leave(peer sign.PublicKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.streams[peer]--; s.streams[peer] == 0 {
+		delete(s.streams, peer)
+	}
+}
+
+// take gets what is wanted of an offer, over the stream it came on, and says
+// what became of it.
+func (s *server) take(ctx context.Context, stream p2p.Stream, offer []work.BlobID) error {
+	end := make([]status, len(offer))
+	var ids []work.BlobID
+	var which []int
+	for i, b := range offer {
+		switch {
+		case b.Size > s.opts.MaxBlobBytes, s.opts.AcceptPush == nil, !s.opts.AcceptPush(stream.Peer(), b):
+			end[i] = statusRefused
+		case !s.store.Has(b):
+			ids, which = append(ids, b), append(which, i)
+		}
+	}
+	if len(ids) > 0 {
+		session := newSession(stream, stallTime)
+		out := s.puller.pull(ctx, session, ids)
+		for k, i := range which {
+			end[i] = statusOf(out.errs[k])
+		}
+		if !session.release() {
+			return session.failure()
+		}
+	}
+	if err := stream.Send(encodeEnd(end)); err != nil {
+		return err
+	}
+	return stream.Flush()
+}
+
+func statusOf(err error) status {
+	switch {
+	case err == nil:
+		return statusStored
+	case errors.Is(err, ErrFull):
+		return statusFull
+	}
+	return statusFailed
+}
+
+// answers makes the answers to gets, from a store.
+type answers struct {
+	store Store
+	trees *trees
+}
+
+func newAnswers(store Store) *answers { return &answers{store: store, trees: newTrees(store)} }
+
+// frames are large buffers that are used again: answers to slow peers would
+// otherwise be the collector's work.
+var frames = sync.Pool{New: func() any {
+	buf := make([]byte, 0, 1+rangeBytes+rangeBytes/groupSize*parentSize+64*parentSize)
+	return &buf
+}}
+
+// asked is the side of a stream that answers.
+type asked struct {
+	stream  p2p.Stream
+	answers *answers
+	allowed func(work.BlobID) bool // nil allows all
+	in      chan received
+	resumed chan struct{}
+	stop    chan struct{}
+	ended   chan struct{}
+
+	open   runtime.BlobReader // the large blob asked for last
+	openID work.BlobID
+}
+
+type received struct {
+	request request
+	err     error
+}
+
+// newAsked starts to read a stream; close ends it.
+func newAsked(stream p2p.Stream, an *answers, allowed func(work.BlobID) bool) *asked {
+	a := &asked{
+		stream: stream, answers: an, allowed: allowed,
+		in: make(chan received, readAhead), resumed: make(chan struct{}),
+		stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	go a.read()
+	return a
+}
+
+// read decodes requests ahead of their answers. After one that is no get it
+// waits for resume, because the stream then has another reader.
+func (a *asked) read() {
+	defer close(a.ended)
+	for {
+		var r received
+		a.stream.SetDeadline(time.Now().Add(idleTime))
+		frame, err := a.stream.Receive()
+		if r.err = err; err == nil {
+			r.request, r.err = decodeRequest(frame)
+		}
+		select {
+		case a.in <- r:
+		case <-a.stop:
+			return
+		}
+		if r.err != nil {
+			return
+		}
+		if r.request.kind == kindGet {
+			continue
+		}
+		select {
+		case <-a.resumed:
+		case <-a.stop:
+			return
+		}
+	}
+}
+
+// next answers gets until something else comes.
+func (a *asked) next() (request, error) {
+	for {
+		r, err := a.receive()
+		if err != nil || r.kind != kindGet {
+			return r, err
+		}
+		if err := a.answer(r); err != nil {
+			return r, err
+		}
+	}
+}
+
+// receive gives the next request, flushing answers before it waits.
+func (a *asked) receive() (request, error) {
+	select {
+	case r := <-a.in:
+		return r.request, r.err
+	default:
+	}
+	if err := a.stream.Flush(); err != nil {
+		return request{}, err
+	}
+	r := <-a.in // read always ends with an error
+	return r.request, r.err
+}
+
+// resume reads on after what next gave.
+func (a *asked) resume() { a.resumed <- struct{}{} }
+
+// close closes the stream and waits for the reader.
+func (a *asked) close() {
+	close(a.stop)
+	a.stream.Close()
+	<-a.ended
+	a.closeOpen()
+}
+
+func (a *asked) closeOpen() {
+	if a.open != nil {
+		a.open.Close()
+	}
+	a.open, a.openID = nil, work.BlobID{}
+}
+
+// answer sends the slice of a get, or that the blob is missing: whatever the
+// store's trouble is, the peer should ask somebody else.
+func (a *asked) answer(r request) error {
+	buf := frames.Get().(*[]byte)
+	defer frames.Put(buf)
+	frame := append((*buf)[:0], kindData)
+	frame, err := a.appendSlice(frame, r)
+	*buf = frame
+	if err != nil {
+		frame = []byte{kindMissing}
+	}
+	return a.stream.Send(frame)
+}
+
+func (a *asked) appendSlice(dst []byte, r request) ([]byte, error) {
+	if a.allowed != nil && !a.allowed(r.blob) {
+		return dst, missing(r.blob)
+	}
+	if r.blob.Size <= groupSize {
+		data, err := a.answers.store.Get(r.blob, groupSize)
+		return append(dst, data...), err
+	}
+	if a.openID != r.blob {
+		a.closeOpen()
+		f, err := a.answers.store.Open(r.blob)
+		if err != nil {
+			return dst, err
+		}
+		a.open, a.openID = f, r.blob
+	}
+	t, err := a.answers.trees.get(r.blob)
+	if err != nil {
+		return dst, err
+	}
+	return t.appendSlice(dst, a.open, r.blob.Size, r.off, r.n)
+}
