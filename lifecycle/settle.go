@@ -165,11 +165,7 @@ func (t *turn) endCheck(c *Check, before work.Amount) (work.Amount, error) {
 	if err := t.m.S.SetParty(q); err != nil || !earned {
 		return 0, err
 	}
-	fee, err := t.fee(c)
-	if err != nil {
-		return 0, err
-	}
-	fee = min(fee, t.b.CheckBudget-before) // the budget covers all fees; never more than it
+	fee := min(t.fee(c), t.b.CheckBudget-before)
 	inChecks := t.b.CheckBudget - t.b.CheckFromEscrow
 	first := min(fee, inChecks-min(inChecks, before))
 	from := Transfer{From: t.j.Spec.Client}
@@ -182,15 +178,16 @@ func (t *turn) endCheck(c *Check, before work.Amount) (work.Amount, error) {
 }
 
 // fee is what a check earns: by the fuel that the provider committed to, each item
-// once.
-func (t *turn) fee(c *Check) (work.Amount, error) {
+// once. The budget covers all fees, unless the parameters changed meanwhile; then
+// it bounds them.
+func (t *turn) fee(c *Check) work.Amount {
 	var sum work.Amount
 	for _, pos := range t.b.positions(c) {
 		fee, err := t.p.Rules().CheckFee(t.b.nodeAt(pos).Fuel, t.b.Price)
-		if err != nil {
-			return 0, err
+		if err != nil || fee > t.b.CheckBudget-sum {
+			return t.b.CheckBudget
 		}
 		sum += fee
 	}
-	return sum, nil
+	return sum
 }

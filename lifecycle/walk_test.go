@@ -14,7 +14,7 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-var walks = flag.Int("walks", 6, "how many seeds the adversarial walk runs")
+var walks = flag.Int("walks", 4, "how many seeds the adversarial walk runs")
 
 // TestAdversarialWalk lets honest and dishonest parties of every role act in every
 // order: the honest do their duty within each block, the others do it late, never,
