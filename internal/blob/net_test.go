@@ -408,7 +408,8 @@ func TestPush(t *testing.T) {
 		t.Fatalf("push of what is not here: %v", err)
 	}
 	other := w.node()
-	if err := Push(t.Context(), other, server.Self(), from, all[:1]); !errors.Is(err, ErrRefused) {
+	fresh := []work.BlobID{put(t, from, []byte("not there yet"))}
+	if err := Push(t.Context(), other, server.Self(), from, fresh); !errors.Is(err, ErrRefused) {
 		t.Fatalf("push by a stranger: %v", err)
 	}
 	readOnly := w.holder(NewMem())

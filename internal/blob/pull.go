@@ -168,15 +168,16 @@ type download struct {
 }
 
 func (d *download) run(ctx context.Context, s *session) error {
-	var out []*call
-	next := 0
+	var out []*call // under way, in order
+	next, asked := 0, false
 	for d.left > 0 {
 		for ; len(out) < window && next < len(d.done); next++ {
 			if d.done[next] {
 				continue
 			}
 			off := uint64(next) * rangeBytes
-			c := &call{b: d.b, off: off, n: min(rangeBytes, d.b.Size-off)}
+			c := &call{b: d.b, off: off, n: min(rangeBytes, d.b.Size-off), first: !asked}
+			asked = true
 			if err := s.get(c); err != nil {
 				return err
 			}

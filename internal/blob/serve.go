@@ -31,8 +31,8 @@ const (
 
 // ServerOptions say what a server takes.
 type ServerOptions struct {
-	// AcceptPush says whether a peer may store a blob here; nil takes nothing.
-	// It may be called from many goroutines.
+	// AcceptPush says whether a peer may store a blob that is not here; nil takes
+	// nothing. It may be called from many goroutines.
 	AcceptPush func(peer sign.PublicKey, b work.BlobID) bool
 	// MaxBlobBytes bounds a blob that is taken; 0 means 16 GiB.
 	MaxBlobBytes uint64
@@ -121,9 +121,10 @@ func (s *server) take(ctx context.Context, stream p2p.Stream, offer []work.BlobI
 	var which []int
 	for i, b := range offer {
 		switch {
+		case s.store.Has(b):
 		case b.Size > s.opts.MaxBlobBytes, s.opts.AcceptPush == nil, !s.opts.AcceptPush(stream.Peer(), b):
 			end[i] = statusRefused
-		case !s.store.Has(b):
+		default:
 			ids, which = append(ids, b), append(which, i)
 		}
 	}

@@ -28,6 +28,7 @@ type session struct {
 	mu    sync.Mutex    // guards everything below
 	err   error         // why the session is over
 	open  int           // gets without an answer
+	until time.Time     // the stream's deadline
 	tick  chan struct{} // told, if it listens, when an answer came
 	done  chan struct{}
 	ended chan struct{} // closed by the reader at its end
@@ -37,6 +38,7 @@ type session struct {
 type call struct {
 	b      work.BlobID
 	off, n uint64
+	first  bool        // of a large blob: the holder may have to hash it
 	answer chan []byte // the reply frame; of capacity 1
 }
 
@@ -54,7 +56,7 @@ func newSession(stream p2p.Stream, stall time.Duration) *session {
 func (s *session) get(calls ...*call) error {
 	s.sendMu.Lock()
 	defer s.sendMu.Unlock()
-	err := s.stream.SetDeadline(time.Now().Add(s.stall))
+	err := s.extend(s.stall)
 	for _, c := range calls {
 		if err != nil {
 			break
@@ -114,7 +116,7 @@ func (s *session) read() {
 	for {
 		select {
 		case c := <-s.pending:
-			s.stream.SetDeadline(time.Now().Add(s.stall))
+			s.extend(s.patience(c))
 			frame, err := s.stream.Receive()
 			if err != nil {
 				s.fail(err)
@@ -130,6 +132,30 @@ func (s *session) read() {
 			return
 		}
 	}
+}
+
+// hashRate is the bytes a second at which the slowest holder we wait for reads
+// a large blob to build its tree.
+const hashRate = 64 << 20
+
+// patience is how long the answer to a get may take.
+func (s *session) patience(c *call) time.Duration {
+	if c.first {
+		return s.stall + time.Duration(c.b.Size/hashRate)*time.Second
+	}
+	return s.stall
+}
+
+// extend moves the stream's deadline to d from now, unless it is later already.
+func (s *session) extend(d time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := time.Now().Add(d)
+	if t.Before(s.until) {
+		return nil
+	}
+	s.until = t
+	return s.stream.SetDeadline(t)
 }
 
 func (s *session) count(by int) {

@@ -32,6 +32,7 @@ type Hub struct {
 	mu    sync.Mutex // guards everything below
 	nodes map[sign.PublicKey]*node
 	links map[link]bool               // connected pairs
+	known map[link]bool               // pairs that were connected once
 	cut   map[link]bool               // pairs that cannot talk
 	pipes map[link]map[*pipe]struct{} // open streams, to break on a cut
 }
@@ -51,6 +52,7 @@ func NewHub() *Hub {
 	return &Hub{
 		nodes: map[sign.PublicKey]*node{},
 		links: map[link]bool{},
+		known: map[link]bool{},
 		cut:   map[link]bool{},
 		pipes: map[link]map[*pipe]struct{}{},
 	}
@@ -89,9 +91,10 @@ func (h *Hub) Heal(a, b sign.PublicKey) {
 }
 
 // connect links two keys and gives the node at the other end.
-func (h *Hub) connect(from *node, to sign.PublicKey) (*node, error) {
+func (h *Hub) connect(from *node, p p2p.Peer) (*node, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	to := p.Key
 	l := linkOf(from.key, to)
 	peer := h.nodes[to]
 	switch {
@@ -99,12 +102,14 @@ func (h *Hub) connect(from *node, to sign.PublicKey) (*node, error) {
 		return nil, errClosed
 	case to == from.key:
 		return nil, fmt.Errorf("%w: %s is this node itself", p2p.ErrUnreachable, to)
+	case len(p.Addrs) == 0 && !h.known[l]:
+		return nil, fmt.Errorf("%w: no address of %s is known", p2p.ErrUnreachable, to)
 	case peer == nil:
 		return nil, fmt.Errorf("%w: %s is not in this process", p2p.ErrUnreachable, to)
 	case h.cut[l]:
 		return nil, fmt.Errorf("%w: the link to %s is cut", p2p.ErrUnreachable, to)
 	}
-	h.links[l] = true
+	h.links[l], h.known[l] = true, true
 	return peer, nil
 }
 
@@ -253,7 +258,7 @@ func (n *node) Connect(ctx context.Context, p p2p.Peer) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("connect to %s: %w", p.Key, err)
 	}
-	_, err := n.hub.connect(n, p.Key)
+	_, err := n.hub.connect(n, p)
 	return err
 }
 
@@ -262,7 +267,7 @@ func (n *node) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p.St
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("dial %s: %w", p.Key, err)
 	}
-	peer, err := n.hub.connect(n, p.Key)
+	peer, err := n.hub.connect(n, p)
 	if err != nil {
 		return nil, err
 	}

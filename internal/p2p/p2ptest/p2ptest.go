@@ -240,6 +240,9 @@ func testUnreachable(t *testing.T, s *suite) {
 	if _, err := a.Dial(s.ctx, p2p.Peer{Key: key.Public()}, protoEcho); !errors.Is(err, p2p.ErrUnreachable) {
 		t.Errorf("dial of an unknown key: %v, want ErrUnreachable", err)
 	}
+	if _, err := a.Dial(s.ctx, p2p.Peer{Key: b.Self().Key}, protoEcho); !errors.Is(err, p2p.ErrUnreachable) {
+		t.Errorf("dial without an address: %v, want ErrUnreachable", err)
+	}
 	if err := a.Connect(s.ctx, p2p.Peer{Key: key.Public()}); !errors.Is(err, p2p.ErrUnreachable) {
 		t.Errorf("connect to an unknown key: %v, want ErrUnreachable", err)
 	}
@@ -432,7 +435,16 @@ func testCloseEndsHandlers(t *testing.T, s *suite) {
 		t.Fatal("Close returned before the handler did")
 	}
 	if _, err := b.Dial(s.ctx, a.Self(), protoHold); err == nil {
-		t.Fatal("a closed network dials")
+		t.Error("a closed network dials")
+	}
+	if err := b.Connect(s.ctx, a.Self()); err == nil {
+		t.Error("a closed network connects")
+	}
+	if err := b.Publish(s.ctx, "offers", nil); err == nil {
+		t.Error("a closed network publishes")
+	}
+	if _, err := b.Subscribe(s.ctx, "offers", nil); err == nil {
+		t.Error("a closed network subscribes")
 	}
 	s.ok(b.Close()) // twice is once
 }
