@@ -102,6 +102,45 @@ func TestCheatIsFoundJudgedAndSlashed(t *testing.T) {
 	}
 }
 
+// The finder is who committed the right leaf first, not who is listed first.
+func TestFinderIsTheEarliest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{providers: 1, checkers: 4, validators: 1, spec: func(s *work.JobSpec) { s.Tier = work.TierAssured }})
+	r := w.commit(provider(0), 0, 100, all)
+	b := r.open()
+	for i := range b.Checks { // the last comes first, each in a block of its own
+		if err := r.commitCheck(b, &b.Checks[len(b.Checks)-1-i], truth); err != nil {
+			t.Fatal(err)
+		}
+		w.l.Advance()
+	}
+	for i := range b.Checks {
+		_ = r.revealCheck(b, &b.Checks[i], truth)
+	}
+	_ = r.reveal(b)
+	disputed := r.until(lifecycle.Voting)
+	first := disputed.Dispute.Items[0].Claims[1]
+	for _, it := range disputed.Dispute.Items {
+		for _, c := range it.Claims[1:] {
+			if c.Height < first.Height {
+				first = c
+			}
+		}
+	}
+	b = r.judge(1, func(int) found { return truth })
+	if first.Account == disputed.Dispute.Items[0].Claims[1].Account {
+		t.Fatal("the earliest claim is also the first: the test shows nothing")
+	}
+	for _, tr := range b.Transfers {
+		if tr.Reason == lifecycle.ReasonBounty && tr.To != first.Account {
+			t.Errorf("the bounty went to %s, the earliest was %s", tr.To, first.Account)
+		}
+	}
+	if sum(b, lifecycle.ReasonBounty) == 0 {
+		t.Error("nobody got the bounty")
+	}
+}
+
 func TestLyingCheckerLosesItsStake(t *testing.T) {
 	t.Parallel()
 	w := twoChecked(t)

@@ -139,3 +139,16 @@ func TestParams(t *testing.T) {
 		}
 	}
 }
+
+func TestQuorumIsTwoThirds(t *testing.T) {
+	t.Parallel()
+	for total, want := range map[int64]int64{1: 1, 2: 2, 3: 2, 4: 3, 10: 7, 40: 27, 99: 66, 100: 67} {
+		d := &Dispute{TotalPower: total}
+		if d.quorum(want-1) || !d.quorum(want) {
+			t.Errorf("of %d: want exactly %d", total, want)
+		}
+	}
+	if (&Dispute{}).quorum(0) {
+		t.Error("no validators decide")
+	}
+}
