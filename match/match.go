@@ -99,7 +99,7 @@ func exclude(c Candidate, r Request) Reason {
 		return ReasonClass
 	case r.Region != "" && o.Region != r.Region:
 		return ReasonRegion
-	case o.MemoryBytes < r.MemoryBytes:
+	case o.MemoryBytes != 0 && o.MemoryBytes < r.MemoryBytes: // 0: unstated
 		return ReasonMemory
 	case o.Price > r.MaxPrice:
 		return ReasonPrice

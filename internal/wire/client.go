@@ -34,6 +34,8 @@ type Request struct {
 	Spec  []byte        `json:"spec,omitempty"` // OpAccept: JobSpec.Encode
 	Chunk Chunk         `json:"chunk,omitzero"` // OpAccept
 	Items work.RangeSet `json:"items,omitempty"`
+	// Holders, with OpAccept, serve the program and the inputs besides the indexer.
+	Holders []p2p.Peer `json:"holders,omitempty"`
 }
 
 // Chunk is how many items a range should hold.

@@ -36,7 +36,8 @@ type Job struct {
 }
 
 // Assign hands out items; the provider sends receipts as ranges of Chunk items
-// end.
+// end. After a reconnect the indexer assigns again, under the same attempt, what
+// it has no receipt of: items that the provider has already are no news.
 type Assign struct {
 	Assignment work.Assignment
 	Chunk      uint64
@@ -66,6 +67,10 @@ type Failure struct {
 	Items   work.RangeSet
 	Refused bool // the profile refuses the program: final
 	Why     string
+
+	// Unrun says that the items were never begun (queue full, assignment expired,
+	// told to stop): no fault, and they may come to this provider again.
+	Unrun bool
 }
 
 // Bounds of frames.
@@ -140,6 +145,7 @@ func (r *Receipt) body() []byte {
 	for _, f := range r.Failures {
 		f.Items.Encode(&e)
 		e.Bool(f.Refused)
+		e.Bool(f.Unrun)
 		e.String(clip(f.Why, maxWhy))
 	}
 	e.U32(uint32(len(r.Inline)))
@@ -226,8 +232,8 @@ func decodeReceipt(b []byte, from sign.PublicKey) (Frame, error) {
 	for range d.Count(MaxReceiptResults, 8+work.LeafSize+84) {
 		r.Results = append(r.Results, work.DecodeResult(d))
 	}
-	for range d.Count(MaxReceiptResults, 9) {
-		r.Failures = append(r.Failures, Failure{work.DecodeRangeSet(d, 1<<16), d.Bool(), d.String(maxWhy)})
+	for range d.Count(MaxReceiptResults, 10) {
+		r.Failures = append(r.Failures, Failure{Items: work.DecodeRangeSet(d, 1<<16), Refused: d.Bool(), Unrun: d.Bool(), Why: d.String(maxWhy)})
 	}
 	for range d.Count(4*MaxReceiptResults, 4) {
 		r.Inline = append(r.Inline, d.ByteString(MaxInlineBytes))

@@ -1,0 +1,107 @@
+package indexer
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
+
+// settling is a paid batch whose delivered leaves are being compared with what
+// was paid.
+type settling struct {
+	batch   *lifecycle.Batch
+	since   time.Time
+	running bool
+	missing bool // results are not all here yet
+	again   bool // more came while it ran
+}
+
+// settleSoon compares a paid batch, in a goroutine of its own once this round is
+// stored.
+func (x *Indexer) settleSoon(j *job, id work.BatchID) {
+	w := j.settling[id]
+	if w.running {
+		w.again = true
+		return
+	}
+	w.running, w.missing = true, false
+	no, b, job := j.state.prov(w.batch.Provider).no, w.batch, j.id
+	x.after = append(x.after, func() {
+		x.spawn(func() {
+			n, root, err := x.rootOf(job, no, b)
+			x.post(func() { x.settled(job, id, n, root, err) })
+		})
+	})
+}
+
+// rootOf makes the tree of what a provider delivered for a batch; n is how many
+// of its items are here.
+func (x *Indexer) rootOf(job work.JobID, prov uint32, b *lifecycle.Batch) (n uint64, root work.Node, err error) {
+	nodes := make([]work.Node, 0, b.N)
+	err = x.db.results(job, prov, b.Items, func(s stored) error {
+		l := s.result.Leaf
+		nodes = append(nodes, work.ItemNode(l.Fuel, l.Hash(), work.ItemSalt(b.Salt, job, uint64(len(nodes)))))
+		return nil
+	})
+	if err != nil || uint64(len(nodes)) != b.N {
+		return uint64(len(nodes)), work.Node{}, err
+	}
+	root, err = work.Root(nodes)
+	return b.N, root, err
+}
+
+// settled acts on the comparison.
+func (x *Indexer) settled(id work.JobID, batch work.BatchID, n uint64, root work.Node, err error) {
+	j := x.jobs[id]
+	if j == nil || j.settling[batch] == nil {
+		return
+	}
+	w := j.settling[batch]
+	w.running = false
+	b := w.batch
+	switch {
+	case err != nil:
+		x.dead = fmt.Errorf("indexer: read results of batch %s: %w", batch.Short(), err)
+	case n == b.N && root == b.Root:
+		delete(j.settling, batch)
+		x.verified(j, &event{Kind: evSettle, Provider: b.Provider, Items: b.Items, Batch: batch})
+	case n == b.N:
+		x.undelivered(j, batch, "it was paid for other results than it delivered")
+	case w.again:
+		w.again = false
+		x.settleSoon(j, batch)
+	default:
+		w.missing = true
+	}
+}
+
+// verified records verified items, and stops copies that are still running.
+func (x *Indexer) verified(j *job, e *event) {
+	x.record(j, e)
+	for _, s := range j.state.provs {
+		if s.addr == e.Provider || s.out.size() == 0 {
+			continue
+		}
+		x.drop(j, s.addr, s.out.within(e.Items))
+	}
+}
+
+// undelivered treats a paid batch as not delivered.
+func (x *Indexer) undelivered(j *job, batch work.BatchID, why string) {
+	b := j.settling[batch].batch
+	delete(j.settling, batch)
+	x.log.Warn("a paid batch was not delivered: its items go to others", "job", j.id.Short(), "batch", batch.Short(), "provider", b.Provider, "why", why)
+	x.record(j, &event{Kind: evUndelivered, Provider: b.Provider, Items: b.Items, Batch: batch, Why: why})
+	x.bar(j, b.Provider, why)
+}
+
+// chaseDeliveries gives up paid batches whose receipts do not come.
+func (x *Indexer) chaseDeliveries(j *job, now time.Time) {
+	for id, w := range j.settling {
+		if w.missing && !w.running && now.Sub(w.since) > x.cfg.Timing.Undelivered {
+			x.undelivered(j, id, "it was paid and did not deliver all its results")
+		}
+	}
+}
