@@ -74,7 +74,8 @@ slept 3s year 2023
 
 func TestGoProgramRunsUnchanged(t *testing.T) {
 	t.Parallel()
-	p := compiler(t).load(t, goProgram(t), gw1.Options{})
+	e := compiler(t)
+	p := e.load(t, goProgram(t), gw1.Options{})
 	a := p.run(t, plenty, goWorld())
 	if a.outcome != "exit 7" || a.stderr != "" || !strings.HasPrefix(a.stdout, goOutput) {
 		t.Fatalf("outcome %s\nstdout:\n%s\nstderr:\n%s", a.outcome, a.stdout, a.stderr)
@@ -93,5 +94,18 @@ func TestGoProgramRunsUnchanged(t *testing.T) {
 	if c := p.run(t, used-1, goWorld()); c.outcome != "fuel" {
 		t.Errorf("with one fuel less: %s", c.outcome)
 	}
-	t.Logf("fuel %d, module %d bytes, rewritten %d, image %d", used, len(goProgram(t)), len(p.module.Binary), len(p.module.Image))
+	if plain := e.load(t, goProgram(t), gw1.Options{NaN: gw1.NaNPlain}).run(t, plenty, goWorld()); !reflect.DeepEqual(a, plain) {
+		t.Error("plain and lazy NaNs differ")
+	}
+}
+
+// BenchmarkRewrite measures bytes of module per second.
+func BenchmarkRewrite(b *testing.B) {
+	wasm := goProgram(b)
+	b.SetBytes(int64(len(wasm)))
+	for b.Loop() {
+		if _, err := gw1.Rewrite(wasm, gw1.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
