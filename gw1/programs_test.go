@@ -94,8 +94,51 @@ func TestGoProgramRunsUnchanged(t *testing.T) {
 	if c := p.run(t, used-1, goWorld()); c.outcome != "fuel" {
 		t.Errorf("with one fuel less: %s", c.outcome)
 	}
-	if plain := e.load(t, goProgram(t), gw1.Options{NaN: gw1.NaNPlain}).run(t, plenty, goWorld()); !reflect.DeepEqual(a, plain) {
-		t.Error("plain and lazy NaNs differ")
+	if plain := interpreter(t).load(t, goProgram(t), gw1.Options{NaN: gw1.NaNPlain}).run(t, plenty, goWorld()); !reflect.DeepEqual(a, plain) {
+		t.Error("the interpreter with plain NaNs differs from the compiler with lazy ones")
+	}
+}
+
+// cFuel is what cprog.wasm costs: it changes only together with Version.
+const cFuel = 21_323_320
+
+const cOutput = `argc 3, last y, K=v
+stdin hello
+file A
+write to input: 0 Read-only file system
+escape: 0
+size 2
+. .. in out tmp 
+terminal 0 0, time 1700000000
+sum 0.90601415282916875, nan nan
+heap 1
+`
+
+func TestCProgramRunsUnchanged(t *testing.T) {
+	t.Parallel()
+	wasm, err := os.ReadFile("testdata/cprog.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(e *engine, o gw1.Options) result {
+		c := world()
+		c.Args, c.Env, c.Stdin = []string{"cprog", "x", "y"}, []string{"K=v"}, text("hello")
+		c.Files = []gw1.HostFile{{Path: "in/a.txt", File: text("A")}}
+		return e.load(t, wasm, o).run(t, plenty, c)
+	}
+	a := run(compiler(t), gw1.Options{})
+	if a.outcome != "exit 5" || a.stdout != cOutput || a.stderr != "" {
+		t.Errorf("outcome %s\nstdout:\n%s\nstderr:\n%s", a.outcome, a.stdout, a.stderr)
+	}
+	want := []gw1.OutFile{{Path: "out/result.txt", Bytes: []byte("sqrt 1.4142135623730951\n")}, {Path: "out/sub/z", Bytes: []byte("zz")}}
+	if !reflect.DeepEqual(a.files, want) {
+		t.Errorf("output files %q, want %q", a.files, want)
+	}
+	if b := run(interpreter(t), gw1.Options{NaN: gw1.NaNPlain}); !reflect.DeepEqual(a, b) {
+		t.Error("the interpreter with plain NaNs differs from the compiler with lazy ones")
+	}
+	if a.fuel != plenty-cFuel {
+		t.Errorf("fuel %d, want %d", plenty-a.fuel, cFuel)
 	}
 }
 
