@@ -645,6 +645,30 @@ func TestDrawIgnoresBondsOfItsOwnBlock(t *testing.T) {
 	}
 }
 
+// A bond that its owner asks back in the block of the draw can still be locked; it
+// returns in full, but no earlier than the batch ends.
+func TestLockedBondOutlastsItsUnbonding(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, setup{providers: 1, checkers: 1, validators: 1, params: func(p *lifecycle.Params) { p.UnbondBlocks = 2 }})
+	r := w.commit(provider(0), 0, 20, nil)
+	for r.batch().DrawHeight == 0 || w.l.Height()+1 < r.batch().DrawHeight {
+		w.l.Advance()
+	}
+	w.must(checker(0), ledger.Unbond{Role: lifecycle.RoleChecker, Amount: 100 * gtg})
+	if b := r.until(lifecycle.Opening); len(b.Checks) != 1 {
+		t.Fatalf("checks %+v", b.Checks)
+	}
+	w.l.AdvanceTo(w.l.Height() + 5)
+	if q := w.party(lifecycle.RoleChecker, checker(0)); q.Bond != w.p.CheckerBond || q.Locked != w.p.CheckerBond || q.Free() != 0 {
+		t.Errorf("while the batch runs: %+v", q)
+	}
+	r.until(lifecycle.Void)
+	w.l.AdvanceTo(w.l.Height() + 5)
+	if q := w.party(lifecycle.RoleChecker, checker(0)); q.Bond != 0 || q.Unbonding != 0 || w.balance(checker(0)) != 200*gtg {
+		t.Errorf("after the batch: %+v, balance %d", q, w.balance(checker(0)))
+	}
+}
+
 func TestCheckersAreIndependent(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{providers: 2, checkers: 2, validators: 1, spec: func(s *work.JobSpec) { s.IndexerOwner = checker(0) }})
