@@ -145,6 +145,9 @@ type value struct {
 func (w *walker) pushValue(v value) {
 	w.stack = append(w.stack, v)
 	w.top = max(w.top, len(w.stack))
+	if len(w.stack) > MaxOperands {
+		w.r.fail("an operand stack higher than %d", MaxOperands)
+	}
 }
 
 func (w *walker) push(t byte) { w.pushValue(value{typ: t}) }
@@ -182,7 +185,11 @@ func (w *walker) takeTyped(want byte) value {
 func (w *walker) pop(want byte) { w.see(w.takeTyped(want)) }
 
 func (w *walker) popAll(types []byte) {
+	f := &w.frames[len(w.frames)-1]
 	for i := len(types) - 1; i >= 0; i-- {
+		if f.poly && len(w.stack) == f.height {
+			return // whatever is missing is of the right type
+		}
 		w.pop(types[i])
 	}
 }
@@ -349,6 +356,9 @@ func (w *walker) blockType() funcType {
 	v := r.signed(33)
 	switch {
 	case v >= 0 && v < int64(len(w.types)):
+		if n := len(w.types[v].params); n > MaxResults {
+			r.failAt(at, "a block with %d parameters: the profile allows %d", n, MaxResults)
+		}
 		return w.types[v]
 	case v >= 0:
 		r.failAt(at, "type %d does not exist", v)
@@ -364,6 +374,9 @@ func (w *walker) blockType() funcType {
 
 func (w *walker) open(op byte) {
 	typ := w.blockType()
+	if len(w.frames) >= MaxNesting {
+		w.r.fail("more than %d blocks are nested", MaxNesting)
+	}
 	if w.r.err != nil {
 		return
 	}

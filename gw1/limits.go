@@ -9,13 +9,16 @@ const (
 	MaxGlobals   = 1 << 16
 	MaxExports   = 1 << 16
 	MaxSegments  = 1 << 18 // element segments; data segments
-	MaxParams    = 256     // of one function or block type
-	MaxResults   = 64      // of one function or block type
+	MaxParams    = 256     // of one function
+	MaxResults   = 16      // of one function or block type; also parameters of a block
 	MaxLocals    = 40_000  // of one function, parameters included
+	MaxBodyBytes = 8 << 20 // of one function
+	MaxNesting   = 1 << 16 // blocks open at a time
+	MaxOperands  = 1 << 16 // height of the operand stack
 
 	// MaxTotalLocals bounds the declared locals of all functions together: a few bytes declare thousands,
 	// and they bound the native stack that functions outside any recursion can take.
-	MaxTotalLocals = 2 << 20
+	MaxTotalLocals = 4 << 20
 
 	MaxTables        = 8
 	MaxTableElements = 1 << 20 // also the maximum that table.grow can reach

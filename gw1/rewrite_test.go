@@ -262,6 +262,13 @@ func TestRefusals(t *testing.T) {
 				m.funcs[0].locals[i] = i32
 			}
 		}), "locals"},
+		{"deep nesting", code(bytes.Repeat([]byte{2, 0x40}, gw1.MaxNesting), bytes.Repeat([]byte{0x0b}, gw1.MaxNesting)), "nested"},
+		{"high stack", code(bytes.Repeat(c32(1), gw1.MaxOperands+1), bytes.Repeat([]byte{0x1a}, gw1.MaxOperands+1)), "operand stack"},
+		{"long body", code(bytes.Repeat([]byte{1}, gw1.MaxBodyBytes)), "bytes: the profile"},
+		{"block parameters", testModule{funcs: []testFunc{
+			{params: bytes.Repeat([]byte{i32}, gw1.MaxResults+1)},
+			{body: cat(0, 2, 1, 0x0b)},
+		}}.wasm(), "a block with"},
 		{"data outside", with(func(m *testModule) { m.data = [][]byte{active(65535, "ab")} }), "outside the initial memory"},
 		{"elements outside", with(func(m *testModule) {
 			m.tables = [][]byte{cat(funcref, 0, 1)}

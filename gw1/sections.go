@@ -552,6 +552,9 @@ func (p *parsed) codeSection(r *reader) {
 	for range n {
 		size := r.u32()
 		from := r.pos
+		if size > MaxBodyBytes {
+			r.fail("a function of %d bytes: the profile allows %d", size, MaxBodyBytes)
+		}
 		if r.bytes(size); r.err != nil {
 			return
 		}
