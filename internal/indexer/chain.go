@@ -263,9 +263,7 @@ func (x *Indexer) onJobState(j *job) {
 			x.drop(j, s.addr, s.out.set())
 		}
 	case j.chain == lifecycle.JobClosed:
-		for _, w := range watchersOf(j) {
-			x.woken[w] = struct{}{}
-		}
+		x.retire(j, time.Now())
 	}
 }
 

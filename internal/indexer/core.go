@@ -58,6 +58,8 @@ type job struct {
 	spent work.Amount
 	drops time.Time // when providers were told to stop, because the job was cancelled
 
+	closed bool // on the chain, and the books are closed
+
 	dirty     bool // something changed that may allow to hand out more
 	broke     bool // the escrow is exhausted for now
 	stuck     time.Time
@@ -280,7 +282,7 @@ func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
 		window := max(match.Window(r.Offer.Slots, o.chunk, o.deal.rate)/hungry, o.chunk)
 		// Refilled when half empty: fewer and larger assignments.
 		if tk.Outstanding <= window/2 {
-			tk.Room = window - tk.Outstanding
+			tk.Room = min(window-tk.Outstanding, j.state.takable(o.state))
 		}
 		if least == 0 || o.chunk < least {
 			least = o.chunk
@@ -695,8 +697,10 @@ func (x *Indexer) checkLease(j *job, t terms, s *provState, l lease) {
 // memory when nobody watches.
 func (x *Indexer) retire(j *job, now time.Time) {
 	t := x.terms(j.spec.Tier)
-	over := j.state.done() && len(j.state.open) == 0 && (!t.ledger || j.chain == lifecycle.JobClosed)
-	over = over || t.ledger && j.chain == lifecycle.JobClosed && len(j.settling) == 0
+	if !j.closed && j.chain == lifecycle.JobClosed && len(j.state.open) == 0 {
+		x.closeBooks(j)
+	}
+	over := j.state.done() && !t.ledger || j.closed
 	over = over || j.rec.Over
 	if t.ledger && !j.rec.OnLedger && now.Unix()-j.rec.Since > int64(x.cfg.Timing.Unposted.Seconds()) {
 		over = true
@@ -715,6 +719,28 @@ func (x *Indexer) retire(j *job, now time.Time) {
 	x.saveJob(j)
 	x.unload(j)
 }
+
+// closeBooks ends what a closed job can no longer bring.
+func (x *Indexer) closeBooks(j *job) {
+	j.closed = true
+	rest := work.RangeSet{{Lo: 0, Hi: j.state.n}}
+	for _, s := range []*spans{&j.state.verified, &j.state.failed, &j.state.provisional} {
+		rest = s.without(rest)
+	}
+	for _, s := range j.state.provs {
+		if lost := rest.Intersect(s.unpaid.set()); len(lost) > 0 {
+			x.record(j, &event{Kind: evFail, Items: lost, Why: s.why + "; the job is closed on the chain: run the command again, which makes a job of what is missing"})
+			rest = rest.Minus(lost)
+		}
+	}
+	if len(rest) > 0 {
+		x.record(j, &event{Kind: evFail, Items: rest, Why: "the job was closed on the chain before these were done"})
+	}
+	x.touch(j, nil, true)
+}
+
+// over reports whether a client has nothing more to wait for.
+func (j *job) over() bool { return j.state.done() || j.closed || j.rec.Over }
 
 // retireAfter is how long a job that is over stays in memory.
 const retireAfter = 30 * time.Second

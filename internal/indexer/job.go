@@ -50,6 +50,7 @@ type provState struct {
 	committed  spans   // in batches that are not final
 	won        spans   // its result is the verified one
 	hostFailed spans   // never again here, until a retry
+	unpaid     spans   // of its batches that are void, unpaid, or paid and not delivered
 	under      []spans // under[k]: ever assigned to it under attempt k
 	leases     []lease
 	barred     bool
@@ -168,6 +169,9 @@ func (j *jobState) apply(e *event) {
 		j.orphans(e.Items)
 	case evFail:
 		j.waiting.delAll(e.Items)
+		for _, p := range j.provs {
+			p.out.delAll(e.Items)
+		}
 		j.failed.addAll(e.Items)
 		j.note(e.Items, e.Why)
 	case evRetry:
@@ -244,6 +248,7 @@ func (j *jobState) settle(e *event) {
 func (j *jobState) void(e *event) {
 	p := j.prov(e.Provider)
 	p.committed.delAll(e.Items)
+	p.unpaid.addAll(e.Items)
 	j.strip(p, e.Items)
 	if e.Kind == evVoid {
 		j.voided.addAll(j.verified.without(e.Items))
@@ -370,6 +375,14 @@ func (j *jobState) take(p *provState, n uint64) work.RangeSet {
 		out = out[:work.MaxAssignmentRanges]
 	}
 	return out
+}
+
+// takable is how many waiting items p may get.
+func (j *jobState) takable(p *provState) uint64 {
+	if p == nil || p.hostFailed.size()+p.late.size() == 0 {
+		return j.waiting.size()
+	}
+	return j.mayGet(p, j.waiting.view()).Len()
 }
 
 // mayGet is the part of items that p neither has nor had in vain.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
@@ -246,7 +247,9 @@ func (x *Indexer) linkUp(p *peer, l *link, gen uint64, rtt time.Duration) {
 
 func (x *Indexer) resume(j *job, p *peer) {
 	s := j.state.byAddr[p.addr]
-	if s == nil || !j.serving(x.terms(j.spec.Tier)) {
+	// What was signed may be sent again even before the chain was asked about the
+	// job; not once it closes.
+	if s == nil || j.rec.Released || j.rec.Over || j.chain > lifecycle.JobOpen {
 		return
 	}
 	var back work.RangeSet

@@ -67,6 +67,7 @@ func (x *Indexer) settled(id work.JobID, batch work.BatchID, n uint64, root work
 	case n == b.N && root == b.Root:
 		delete(j.settling, batch)
 		x.verified(j, &event{Kind: evSettle, Provider: b.Provider, Items: b.Items, Batch: batch})
+		x.retire(j, time.Now())
 	case n == b.N:
 		x.undelivered(j, batch, "it was paid for other results than it delivered")
 	case w.again:

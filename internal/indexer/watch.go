@@ -9,7 +9,6 @@ import (
 
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
-	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -51,14 +50,6 @@ func (w *watcher) next() work.RangeSet {
 	w.pending.delAll(items)
 	w.urgent = w.pending.size() > 0 && w.urgent
 	return items
-}
-
-func watchersOf(j *job) []*watcher {
-	var l []*watcher
-	for w := range j.watchers {
-		l = append(l, w)
-	}
-	return l
 }
 
 // How often a client is told: results at once, up to burstFrames in a period;
@@ -159,7 +150,7 @@ func (x *Indexer) frame(ctx context.Context, s p2p.Stream, id work.JobID, w *wat
 	err = x.withJob(ctx, id, func(j *job) error {
 		st, a.Counts = j.state.describe(items), x.counts(j)
 		n, _ := w.state()
-		a.Done = n == 0 && (j.state.done() || j.chain == lifecycle.JobClosed || j.rec.Over)
+		a.Done = n == 0 && j.over()
 		return nil
 	})
 	if err == nil {
