@@ -129,8 +129,8 @@ func (t *topic) accepts(message []byte) bool {
 }
 
 // subscribe joins a topic; pump, which the caller runs, fills the channel until
-// ctx or the network ends.
-func (g *gossip) subscribe(ctx context.Context, name string, check func([]byte) bool) (_ <-chan []byte, pump func(), err error) {
+// ctx or the network's own context, end, is over.
+func (g *gossip) subscribe(ctx, end context.Context, name string, check func([]byte) bool) (_ <-chan []byte, pump func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -148,6 +148,9 @@ func (g *gossip) subscribe(ctx context.Context, name string, check func([]byte) 
 	}
 	out := make(chan []byte, gossipQueue)
 	return out, func() {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(end, cancel)()
 		defer close(out)
 		defer t.setCheck(&check, false)
 		defer sub.Cancel()

@@ -306,7 +306,7 @@ func (n *Network) Subscribe(ctx context.Context, topic string, check func([]byte
 	if n.closed {
 		return nil, errClosed
 	}
-	out, pump, err := n.gossip.subscribe(ctx, topic, check)
+	out, pump, err := n.gossip.subscribe(ctx, n.ctx, topic, check)
 	if err != nil {
 		return nil, err
 	}

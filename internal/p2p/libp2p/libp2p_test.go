@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -139,4 +141,101 @@ func TestBadConfig(t *testing.T) {
 	if _, err := a.Dial(t.Context(), bad, p2p.ProtocolWork); !errors.Is(err, p2p.ErrUnreachable) {
 		t.Errorf("dial of bad addresses: %v", err)
 	}
+}
+
+// Not parallel: it looks at all goroutines of the process.
+func TestCloseLeavesNothing(t *testing.T) {
+	a, b := start(t, newKey(t)), start(t, newKey(t))
+	b.Handle(p2p.ProtocolWork, func(_ context.Context, s p2p.Stream) { s.Receive() })
+	for range 5 {
+		s, err := a.Dial(t.Context(), b.Self(), p2p.ProtocolWork)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Send([]byte("x"))
+		s.Flush()
+		defer s.Close()
+	}
+	closed, err := a.Dial(t.Context(), b.Self(), p2p.ProtocolWork)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close() // lingers
+	if _, err := b.Subscribe(context.Background(), "offers", nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+	b.Close()
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(stack, "internal/p2p/libp2p.(") && !strings.Contains(stack, "testing.tRunner") {
+			t.Errorf("still running after Close:\n%s", stack)
+		}
+	}
+}
+
+func echoPair(b *testing.B) p2p.Stream {
+	var nets []*Network
+	for range 2 {
+		key, err := sign.NewKey()
+		if err != nil {
+			b.Fatal(err)
+		}
+		n, err := New(b.Context(), Config{Key: key})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { n.Close() })
+		nets = append(nets, n)
+	}
+	nets[1].Handle(p2p.ProtocolWork, func(_ context.Context, s p2p.Stream) {
+		for n := 1; ; n++ {
+			frame, err := s.Receive()
+			if err != nil || s.Send(frame) != nil {
+				return
+			}
+			if n%burst == 0 || frame[0] == 1 {
+				s.Flush()
+			}
+		}
+	})
+	s, err := nets[0].Dial(b.Context(), nets[1].Self(), p2p.ProtocolWork)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+const burst = 64
+
+func BenchmarkRoundTrip(b *testing.B) {
+	s := echoPair(b)
+	frame := make([]byte, 200)
+	frame[0] = 1
+	for b.Loop() {
+		s.Send(frame)
+		s.Flush()
+		if _, err := s.Receive(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// One long stream: bursts of 64 frames there and back.
+func BenchmarkStream(b *testing.B) {
+	s := echoPair(b)
+	frame := make([]byte, 200)
+	for b.Loop() {
+		for range burst {
+			s.Send(frame)
+		}
+		s.Flush()
+		for range burst {
+			if _, err := s.Receive(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.N*burst)/b.Elapsed().Seconds(), "frames/s")
 }

@@ -428,7 +428,12 @@ func testCloseEndsHandlers(t *testing.T, s *suite) {
 	s.ok(st.Send(nil))
 	s.ok(st.Flush())
 	<-started
+	heard, err := b.Subscribe(context.Background(), "offers", nil)
+	s.ok(err)
 	s.ok(b.Close())
+	if _, open := <-heard; open {
+		t.Fatal("a subscription outlived its network")
+	}
 	select {
 	case <-ended:
 	default:
