@@ -711,9 +711,11 @@ func BenchmarkFetchSmallLibp2p(b *testing.B) {
 		all = append(all, put(b, from, content(uint64(i), 300)))
 	}
 	for b.Loop() {
-		if err := newFetcher(b, me, NewMem()).FetchMany(b.Context(), all, []p2p.Peer{holder.Self()}); err != nil {
+		f := newFetcher(b, me, NewMem())
+		if err := f.FetchMany(b.Context(), all, []p2p.Peer{holder.Self()}); err != nil {
 			b.Fatal(err)
 		}
+		f.Close() // a peer has a bounded number of streams
 	}
 	b.ReportMetric(float64(b.N*many)/b.Elapsed().Seconds(), "blobs/s")
 }

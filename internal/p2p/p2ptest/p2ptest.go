@@ -146,7 +146,7 @@ func testEcho(t *testing.T, s *suite) {
 	// What the caller does with its slice after Send is its own affair.
 	frame := []byte("reused")
 	s.ok(st.Send(frame))
-	copy(frame, "XXXXXX")
+	copy(frame, "------")
 	s.ok(st.Flush())
 	if got, err := st.Receive(); err != nil || string(got) != "reused" {
 		t.Fatalf("got %q, %v", got, err)
