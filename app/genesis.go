@@ -30,7 +30,6 @@ import (
 	"github.com/gotong-network/gotong/work"
 	beacontypes "github.com/gotong-network/gotong/x/beacon/types"
 	markettypes "github.com/gotong-network/gotong/x/market/types"
-	proofkeeper "github.com/gotong-network/gotong/x/proof/keeper"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registrytypes "github.com/gotong-network/gotong/x/registry/types"
 )
@@ -113,7 +112,7 @@ func (c GenesisConfig) check() error {
 			return fmt.Errorf("validator of %s: self bond %s under 1gtg", v.Operator, v.SelfBond)
 		}
 	}
-	return proofkeeper.ValidateParams(c.Params)
+	return c.Params.Validate()
 }
 
 // entry is one key with its value in a collection's genesis.

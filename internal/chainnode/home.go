@@ -114,11 +114,13 @@ func WriteGenesis(home string, c app.GenesisConfig) error {
 	return nil
 }
 
-func validatorFile(home string) string { return filepath.Join(home, "config", "priv_validator_key.json") }
-func stateFile(home string) string     { return filepath.Join(home, "data", "priv_validator_state.json") }
-func peerFile(home string) string      { return filepath.Join(home, "config", "node_key.json") }
-func vrfFile(home string) string       { return filepath.Join(home, "config", "vrf_key") }
-func genesisFile(home string) string   { return filepath.Join(home, "config", "genesis.json") }
+func validatorFile(home string) string {
+	return filepath.Join(home, "config", "priv_validator_key.json")
+}
+func stateFile(home string) string   { return filepath.Join(home, "data", "priv_validator_state.json") }
+func peerFile(home string) string    { return filepath.Join(home, "config", "node_key.json") }
+func vrfFile(home string) string     { return filepath.Join(home, "config", "vrf_key") }
+func genesisFile(home string) string { return filepath.Join(home, "config", "genesis.json") }
 
 // writeFile writes a file whole or not at all.
 func writeFile(name string, b []byte, mode os.FileMode) error {

@@ -31,17 +31,22 @@ func unreachable(ctx context.Context, err error) error {
 // refusal turns a transaction's code into the port's errors, with the chain's own
 // sentence.
 func refusal(codespace string, code uint32, log string) error {
-	sentence := sentence(log)
-	kind := ledger.ErrRefused
 	switch {
 	case codespace == proof.Codespace && code == proof.CodeNotFound:
-		kind = ledger.ErrNotFound
+		return &missing{sentence(log)}
 	case codespace == proof.Codespace && code == proof.CodeFunds,
 		codespace == sdkerrors.RootCodespace && code == sdkerrors.ErrInsufficientFunds.ABCICode():
-		kind = ledger.ErrFunds
+		return fmt.Errorf("%w: %s", ledger.ErrFunds, sentence(log))
 	}
-	return fmt.Errorf("%w: %s", kind, sentence)
+	return fmt.Errorf("%w: %s", ledger.ErrRefused, sentence(log))
 }
+
+// missing is the refusal of a message that names what the chain does not have.
+type missing struct{ sentence string }
+
+func (m *missing) Error() string { return ledger.ErrRefused.Error() + ": " + m.sentence }
+
+func (m *missing) Unwrap() []error { return []error{ledger.ErrRefused, ledger.ErrNotFound} }
 
 var failedMessage = regexp.MustCompile(`^failed to execute message; message index: \d+: `)
 

@@ -176,6 +176,7 @@ func (c *Client) query(ctx context.Context, path string, req, res proto.Message)
 	if err != nil {
 		return 0, unreachable(ctx, err)
 	}
+	tip, _ := c.height()
 	switch a := r.Response; {
 	case a.Code == 0:
 		c.raise(a.Height)
@@ -183,6 +184,12 @@ func (c *Client) query(ctx context.Context, path string, req, res proto.Message)
 			return 0, fmt.Errorf("%s: %w", path, err)
 		}
 		return a.Height, nil
+	case a.Codespace == sdkerrors.RootCodespace && a.Code == sdkerrors.ErrInvalidHeight.ABCICode() && tip == 0:
+		// A chain that begins has no state to ask before its first block.
+		if err := c.await(ctx, 1, callTimeout); err != nil {
+			return 0, fmt.Errorf("%s: %w: %s", path, ledger.ErrUnreachable, answer(a.Log))
+		}
+		return c.query(ctx, path, req, res)
 	case a.Codespace == sdkerrors.RootCodespace && a.Code == sdkerrors.ErrKeyNotFound.ABCICode():
 		return 0, fmt.Errorf("%w: %s", ledger.ErrNotFound, answer(a.Log))
 	default:

@@ -244,7 +244,7 @@ func (a *account) resend(ctx context.Context) (uint64, error) {
 			// Something before p is missing that is not in flight any more.
 			a.drop(i)
 			return wrong.wanted, nil
-		case errors.Is(err, ledger.ErrRefused), errors.Is(err, ledger.ErrFunds), errors.Is(err, ledger.ErrNotFound):
+		case errors.Is(err, ledger.ErrRefused), errors.Is(err, ledger.ErrFunds):
 			a.drop(i)
 			return p.sequence, nil
 		default:

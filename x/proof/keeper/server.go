@@ -136,8 +136,8 @@ func (s MsgServer) UpdateParams(ctx context.Context, m *types.MsgUpdateParams) (
 	if err := d.Decode(&p); err != nil {
 		return nil, types.Refuse(fmt.Errorf("parameters: %w", err))
 	}
-	if err := ValidateParams(p); err != nil {
-		return nil, types.Refuse(err)
+	if err := p.Validate(); err != nil {
+		return nil, types.Refuse(fmt.Errorf("parameters: %w", err))
 	}
 	return &types.MsgUpdateParamsResponse{}, s.Keeper.params.Set(ctx, p)
 }
@@ -170,28 +170,6 @@ func revealing(salt []byte, leaves [][]byte, reveal func(lifecycle.Machine, work
 		}
 		return reveal(mc, sender, id, v, l)
 	}
-}
-
-// ValidateParams refuses parameters under which the machines could not work.
-func ValidateParams(p lifecycle.Params) error {
-	switch {
-	case p.ProviderPermille+p.ValidatorPermille > 1000 || p.ProviderPermille > 1000 || p.ValidatorPermille > 1000:
-		return errors.New("parameters: shares of a batch's pay are over 1000 permille")
-	case p.FinderPermille+p.ClientPermille > 1000 || p.FinderPermille > 1000 || p.ClientPermille > 1000:
-		return errors.New("parameters: shares of a slash are over 1000 permille")
-	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0:
-		return errors.New("parameters: a bond or stake is nothing")
-	case p.DrawDelayBlocks < 3 || p.DrawSpreadBlocks == 0:
-		return errors.New("parameters: a draw comes at least 3 blocks after its commit, over at least 1 block")
-	case p.DrawDelayBlocks > 1000 || p.DrawSpreadBlocks > 1000:
-		return errors.New("parameters: a draw comes at most 2000 blocks after its commit")
-	case p.SampleEconomic == 0 || p.SampleAssured == 0 || p.CheckersAssured == 0 || p.MaxFullItems == 0:
-		return errors.New("parameters: a tier draws nothing")
-	case p.OpenBlocks <= 0 || p.CheckBlocks <= 0 || p.RevealBlocks <= 0 || p.WindowBlocks <= 0 || p.VoteBlocks <= 0 ||
-		p.ClosingBlocks <= 0 || p.UnbondBlocks <= 0 || p.MaxJobBlocks <= 0 || p.WaitFactor <= 0 || p.FuelPerBlock == 0:
-		return errors.New("parameters: a wait is nothing")
-	}
-	return nil
 }
 
 // QueryServer answers the queries about batches, parameters and money.
