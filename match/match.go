@@ -60,9 +60,10 @@ type Ranked struct {
 // many each filter excluded.
 //
 // The score is w_price·e^(−price/median) + w_rtt·e^(−rtt/30 ms) +
-// w_rep·reputation + w_spread/n, where n is 1 + the items that the provider was
-// given lately per slot: who has had little comes first, so that equal offers
-// share small jobs evenly too. Ties are broken by account.
+// w_rep·reputation + w_spread/n, where n is 1 + the items per slot that the
+// provider was given lately more than the one that was given least: who has had
+// little comes first, so that equal offers share small jobs evenly too. Ties are
+// broken by account.
 func Rank(cs []Candidate, r Request, w Weights) ([]Ranked, map[Reason]int) {
 	out := make([]Ranked, 0, len(cs))
 	excluded := map[Reason]int{}
@@ -73,9 +74,12 @@ func Rank(cs []Candidate, r Request, w Weights) ([]Ranked, map[Reason]int) {
 		}
 		out = append(out, Ranked{Candidate: c})
 	}
-	median := medianPrice(out)
+	median, least := medianPrice(out), math.Inf(1)
 	for i := range out {
-		out[i].Score = score(out[i].Candidate, median, w)
+		least = min(least, out[i].Given)
+	}
+	for i := range out {
+		out[i].Score = score(out[i].Candidate, median, least, w)
 	}
 	sort.SliceStable(out, func(a, b int) bool {
 		if out[a].Score != out[b].Score {
@@ -113,12 +117,12 @@ func exclude(c Candidate, r Request) Reason {
 // neighbouring country, so that newcomers get work.
 const unknownRTT = 30 * time.Millisecond
 
-func score(c Candidate, median float64, w Weights) float64 {
+func score(c Candidate, median, least float64, w Weights) float64 {
 	rtt := c.RTT
 	if rtt <= 0 {
 		rtt = unknownRTT
 	}
-	s := w.RTT*math.Exp(-rtt.Seconds()/0.030) + w.Reputation*c.Reputation + w.Spread/(1+max(c.Given, 0))
+	s := w.RTT*math.Exp(-rtt.Seconds()/0.030) + w.Reputation*c.Reputation + w.Spread/(1+c.Given-least)
 	if median > 0 {
 		s += w.Price * math.Exp(-float64(c.Offer.Price)/median)
 	} else {

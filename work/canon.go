@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // ErrMalformed reports canonical bytes that are cut short, too long, over a
@@ -17,6 +18,9 @@ type Encoder struct{ b []byte }
 
 // Bytes gives what was encoded; it aliases the encoder's buffer.
 func (e *Encoder) Bytes() []byte { return e.b }
+
+// Grow makes room for n more bytes, so that a hot path allocates once.
+func (e *Encoder) Grow(n int) { e.b = slices.Grow(e.b, n) }
 
 // U8 appends one byte.
 func (e *Encoder) U8(v uint8) { e.b = append(e.b, v) }

@@ -68,7 +68,7 @@ type Item struct {
 // InputDigest is what an item *is*: two items with one digest give one leaf, on
 // any machine, so a result may be used again under it.
 func (it *Item) InputDigest(p ProgramID, l Limits, seed uint64) Hash {
-	var e Encoder
+	e := Encoder{make([]byte, 0, 256)} // most items fit: no allocation
 	e.Hash(p)
 	l.encode(&e)
 	e.U64(seed)

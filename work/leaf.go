@@ -65,7 +65,7 @@ func (l Leaf) Encode(e *Encoder) {
 
 // Bytes gives the canonical bytes.
 func (l Leaf) Bytes() []byte {
-	var e Encoder
+	e := Encoder{make([]byte, 0, LeafSize)}
 	l.Encode(&e)
 	return e.Bytes()
 }
@@ -98,7 +98,7 @@ type Output struct {
 
 // Digest binds the output to how the run ended.
 func (o *Output) Digest(out Outcome) Hash {
-	var e Encoder
+	e := Encoder{make([]byte, 0, 256)} // most outputs fit: no allocation
 	e.Blob(o.Stdout)
 	e.Blob(o.Stderr)
 	e.U8(uint8(out.Kind))

@@ -228,8 +228,15 @@ func TestNoEquivocationUnderChaos(t *testing.T) {
 			stops[k]()
 			stops[k] = workers[k].run()
 		} else {
+			// Dead at once: what it writes after the copy nobody hears of.
+			for _, p := range workers {
+				w.hub.Cut(w.key.Public(), p.key.Public())
+			}
 			next := crashCopy(t, dir)
 			stop()
+			for _, p := range workers {
+				w.hub.Heal(w.key.Public(), p.key.Public())
+			}
 			dir, stop = next, w.indexer(next)
 		}
 	}

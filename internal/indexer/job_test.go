@@ -1,6 +1,7 @@
 package indexer
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"reflect"
 	"runtime"
@@ -9,6 +10,8 @@ import (
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/work"
 )
+
+var discard = slog.New(slog.DiscardHandler)
 
 func set(lo, hi uint64) work.RangeSet { return work.RangeSet{{Lo: lo, Hi: hi}} }
 

@@ -221,6 +221,7 @@ func runsOf(rs []work.Result) []*run {
 				out[n-1].enc = e.Bytes()
 			}
 			e = work.Encoder{}
+			e.Grow(224 * (len(rs) - i))
 			out = append(out, &run{items: work.Range{Lo: rs[i].Index, Hi: rs[i].Index}, offs: []uint32{0}})
 		}
 		u := out[len(out)-1]

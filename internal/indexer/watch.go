@@ -109,11 +109,8 @@ func (x *Indexer) tell(ctx context.Context, s p2p.Stream, id work.JobID, w *watc
 		if time.Since(began) >= watchPeriod {
 			began, frames = time.Now(), 0
 		}
-		if n, urgent := w.state(); !first && n < wire.MaxUpdates && (!urgent || frames >= burstFrames) {
-			if !pause(ctx, watchPeriod-time.Since(began)) {
-				return nil
-			}
-			began, frames = time.Now(), 0
+		if !first && !w.worthTelling(ctx, watchPeriod-time.Since(began), frames < burstFrames) {
+			return nil
 		}
 		for {
 			done, err := x.frame(ctx, s, id, w)
@@ -128,17 +125,22 @@ func (x *Indexer) tell(ctx context.Context, s p2p.Stream, id work.JobID, w *watc
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
+// worthTelling waits until a frame is full, or a result came and may be told at
+// once, or for d; false when ctx ended.
+func (w *watcher) worthTelling(ctx context.Context, d time.Duration, atOnce bool) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+	for {
+		if n, urgent := w.state(); n >= wire.MaxUpdates || urgent && atOnce {
+			return true
+		}
+		select {
+		case <-w.wake:
+		case <-t.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
 	}
 }
 

@@ -134,6 +134,7 @@ func EncodeReceipt(r *Receipt, k sign.PrivateKey) []byte {
 
 func (r *Receipt) body() []byte {
 	var e work.Encoder
+	e.Grow(256 + 224*len(r.Results))
 	e.Hash(r.Job)
 	e.U32(r.Attempt)
 	e.String(string(r.Provider))
