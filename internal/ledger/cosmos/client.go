@@ -13,7 +13,6 @@ package cosmos
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -46,6 +45,7 @@ type Client struct {
 	done   sync.WaitGroup
 	blocks cache
 	hangup func() // ends the connection, if it is ours
+	memo   string // of this client's transactions: another's with the same content is another transaction
 
 	mu       sync.Mutex // guards the variables below
 	chain    string     // empty until the node told it
@@ -77,7 +77,7 @@ func New(c rpcclient.Client) *Client { return newClient(c, func() {}) }
 
 func newClient(rpc rpcclient.Client, hangup func()) *Client {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Client{rpc: rpc, cancel: cancel, hangup: hangup, accounts: make(map[work.Address]*account), newTip: make(chan struct{})}
+	c := &Client{rpc: rpc, cancel: cancel, hangup: hangup, memo: rand.Text(), accounts: make(map[work.Address]*account), newTip: make(chan struct{})}
 	c.blocks.fetch = c.fetch
 	c.done.Go(func() { c.watch(ctx) })
 	return c
@@ -236,11 +236,7 @@ func (c *Client) subscribe(ctx context.Context) (<-chan ctypes.ResultEvent, func
 			return nil, nothing
 		}
 	}
-	var id [8]byte
-	if _, err := rand.Read(id[:]); err != nil {
-		return nil, nothing
-	}
-	name, query := "ledger-"+hex.EncodeToString(id[:]), cmttypes.EventQueryNewBlockHeader.String()
+	name, query := "ledger-"+rand.Text(), cmttypes.EventQueryNewBlockHeader.String()
 	call, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	events, err := c.rpc.Subscribe(call, name, query, 64)

@@ -157,7 +157,7 @@ func (a *account) sign(ctx context.Context, msgs []*types.Any) (*pending, error)
 	if err != nil {
 		return nil, fmt.Errorf("public key: %w", err)
 	}
-	body, err1 := proto.Marshal(&tx.TxBody{Messages: msgs})
+	body, err1 := proto.Marshal(&tx.TxBody{Messages: msgs, Memo: a.client.memo})
 	info, err2 := proto.Marshal(&tx.AuthInfo{
 		SignerInfos: []*tx.SignerInfo{{PublicKey: public, Sequence: a.next,
 			ModeInfo: &tx.ModeInfo{Sum: &tx.ModeInfo_Single_{Single: &tx.ModeInfo_Single{Mode: signing.SignMode_SIGN_MODE_DIRECT}}}}},

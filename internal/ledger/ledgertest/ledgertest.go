@@ -302,6 +302,7 @@ func (s *suite) closeJob(job work.JobID) {
 
 // history reads everything twice: it must be the same, without a gap.
 func (s *suite) history() {
+	s.nextBlock() // a ledger may answer from the block that it is still making
 	st, err := s.Ledger.Status(s.ctx)
 	s.check(err)
 	read := func() (l []ledger.Block) {
