@@ -16,6 +16,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
@@ -41,7 +42,7 @@ type Config struct {
 	MinPrice      work.Price    // asked when idle; also the least price it works for; 1
 	MaxPrice      work.Price    // asked when all slots are busy; MinPrice
 	FuelPerSec    work.Fuel     // per slot, until it is measured
-	OfferTopic    string        // OfferTopic(Chain, Class)
+	OfferTopic    string        // wire.OfferTopic of chain, class and region
 	OfferInterval time.Duration // 10 s
 	OfferLifetime time.Duration // 3 × OfferInterval
 
@@ -137,7 +138,7 @@ func (c *Config) defaults() {
 		c.Owner = c.Account
 	}
 	if c.OfferTopic == "" {
-		c.OfferTopic = OfferTopic(c.Chain, c.Class)
+		c.OfferTopic = wire.OfferTopic(c.Chain, c.Class, c.Region)
 	}
 	if c.Own == nil {
 		c.Own = func(work.Address) bool { return false }
