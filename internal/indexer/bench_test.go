@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger/fake"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/libp2p"
+	"github.com/gotong-network/gotong/internal/provider"
+	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
@@ -33,7 +36,7 @@ type rig struct {
 	nonce  uint64
 }
 
-func newRig(b *testing.B) *rig {
+func newRig(b *testing.B, real bool) *rig {
 	b.Helper()
 	dir := b.TempDir() // before the clean-up below, so that it goes last
 	r := &rig{b: b, key: newKey(b), blobs: blob.NewMem()}
@@ -64,13 +67,23 @@ func newRig(b *testing.B) *rig {
 			b.Error(err)
 		}
 	})
-	n := &nothing{key: pkey, blobs: r.blobs, jobs: map[work.JobID]*material{}}
-	pnet.Handle(p2p.ProtocolWork, n.serve)
+	if real {
+		mine := blob.NewMem()
+		p, err := provider.New(provider.Config{Chain: chainID, Account: "a", Key: pkey, Ledger: r.chain, Net: pnet, Blobs: mine,
+			Fetcher: copier{r.blobs, mine}, Runtime: still{}, Dir: filepath.Join(dir, "provider"), MinPrice: 50, OfferInterval: 200 * time.Millisecond})
+		if err != nil {
+			b.Fatal(err)
+		}
+		g.Go(func() { p.Run(ctx) })
+	} else {
+		n := &nothing{key: pkey, blobs: r.blobs, jobs: map[work.JobID]*material{}}
+		pnet.Handle(p2p.ProtocolWork, n.serve)
+	}
 	if err := pnet.Connect(ctx, r.at); err != nil {
 		b.Fatal(err)
 	}
 	g.Go(func() {
-		for seq := uint64(1); ctx.Err() == nil; seq++ {
+		for seq := uint64(1); ctx.Err() == nil && !real; seq++ {
 			o := work.Offer{Chain: chainID, Provider: "a", Owner: "a", Addrs: pnet.Self().Addrs, Class: work.ClassCPU, Slots: 2, Price: 50,
 				Sequence: seq, ExpiresUnix: time.Now().Unix() + 60}
 			o.Sign(pkey)
@@ -231,8 +244,20 @@ func (p *nothing) do(s p2p.Stream, m *wire.Assign) error {
 	return nil
 }
 
-func benchDispatch(b *testing.B, chunk uint64) {
-	r := newRig(b)
+// still is a runtime without programs.
+type still struct{}
+
+func (still) Slots() int   { return 2 }
+func (still) Close() error { return nil }
+func (still) Run(_ context.Context, t runtime.Task) (*runtime.Run, error) {
+	in := t.Item.InputDigest(work.Program(t.Program, t.Profile), t.Limits, t.Seed)
+	var out work.Output
+	o := work.Outcome{Kind: work.Exited}
+	return &runtime.Run{Leaf: work.Leaf{Input: in, Output: out.Digest(o), Outcome: o, Fuel: 1_000_000, Memory: in}, Output: out}, nil
+}
+
+func benchDispatch(b *testing.B, chunk uint64, real bool) {
+	r := newRig(b, real)
 	n := uint64(max(b.N, 1000))
 	s := r.job(n)
 	b.ResetTimer()
@@ -248,13 +273,18 @@ func benchDispatch(b *testing.B, chunk uint64) {
 	b.ReportMetric(float64(n)/time.Since(began).Seconds(), "items/s")
 }
 
-func BenchmarkDispatch1(b *testing.B)   { benchDispatch(b, 1) }
-func BenchmarkDispatch100(b *testing.B) { benchDispatch(b, 100) }
+// The indexer against a provider that only signs.
+func BenchmarkDispatch1(b *testing.B)   { benchDispatch(b, 1, false) }
+func BenchmarkDispatch100(b *testing.B) { benchDispatch(b, 100, false) }
+
+// The same with the provider role, which keeps everything on disk too.
+func BenchmarkPath1(b *testing.B)   { benchDispatch(b, 1, true) }
+func BenchmarkPath100(b *testing.B) { benchDispatch(b, 100, true) }
 
 // BenchmarkFirstResult is the time from handing a posted job over to its first
 // result at the client.
 func BenchmarkFirstResult(b *testing.B) {
-	r := newRig(b)
+	r := newRig(b, false)
 	var took []float64
 	for b.Loop() {
 		b.StopTimer()

@@ -72,6 +72,20 @@ func (x *Indexer) catchUp(ctx context.Context, open []work.JobID) error {
 	if err != nil {
 		return err
 	}
+	ended := map[work.BatchID]bool{} // final, and taken in
+	err = x.ask(ctx, func() {
+		for _, j := range x.active {
+			for id := range j.state.ended {
+				ended[id] = true
+			}
+			for id := range j.state.final {
+				ended[id] = true
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
 	key := x.cfg.Key.Public()
 	for _, cj := range jobs {
 		if cj.Spec.Indexer != key || cj.State == lifecycle.JobClosed && !contains(open, cj.ID) {
@@ -83,6 +97,9 @@ func (x *Indexer) catchUp(ctx context.Context, open []work.JobID) error {
 			return err
 		}
 		for _, id := range ids {
+			if ended[id] {
+				continue
+			}
 			b, err := x.cfg.Ledger.Batch(ctx, id)
 			if err != nil {
 				return err

@@ -113,6 +113,7 @@ func (p *peer) hangUp() {
 type dealing struct {
 	introduced bool // the job was sent on this stream
 	flushed    bool
+	pause      time.Time // it sent items back unrun: nothing new before
 	busy       bool
 	since      time.Time // of the measurement
 	n          uint64
@@ -257,6 +258,10 @@ func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
 		return
 	}
 	waiting := j.state.waiting.size()
+	if waiting == 0 {
+		x.flush(j, nil)
+		return
+	}
 	var os []offered
 	var ts []match.Taker
 	var slots uint64
@@ -281,7 +286,7 @@ func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
 		}
 		window := max(match.Window(r.Offer.Slots, o.chunk, o.deal.rate)/hungry, o.chunk)
 		// Refilled when half empty: fewer and larger assignments.
-		if tk.Outstanding <= window/2 {
+		if tk.Outstanding <= window/2 && !now.Before(o.deal.pause) {
 			tk.Room = min(window-tk.Outstanding, j.state.takable(o.state))
 		}
 		if least == 0 || o.chunk < least {
@@ -289,7 +294,7 @@ func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
 		}
 		os, ts = append(os, o), append(ts, tk)
 	}
-	if waiting > 0 && len(os) > 0 {
+	if len(os) > 0 {
 		n := x.affordable(j, t, waiting)
 		j.broke = n == 0
 		for i, n := range match.Share(ts, n, least) {

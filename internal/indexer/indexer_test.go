@@ -21,6 +21,12 @@ func TestHostFailuresGoElsewhere(t *testing.T) {
 	a.act = func(_ *work.Assignment, r work.Result) (*work.Result, *wire.Failure) {
 		return nil, failure(r.Index, "disk full")
 	}
+	b.act = func(_ *work.Assignment, r work.Result) (*work.Result, *wire.Failure) {
+		for end := time.Now().Add(10 * time.Second); len(a.assignments()) == 0 && time.Now().Before(end); {
+			time.Sleep(time.Millisecond) // a gets its share first
+		}
+		return &r, nil
+	}
 	w.indexer(t.TempDir())
 	a.run()
 	b.run()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/blob"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
@@ -74,6 +75,9 @@ func (l *link) run(ctx context.Context) {
 			return
 		}
 		l.x.log.Debug("stream to provider ended", "provider", l.provider, "err", err)
+		if errors.Is(err, blob.ErrFull) {
+			l.x.log.Error("no space left for outputs: make room, providers send them again", "err", err)
+		}
 		if errors.Is(err, errNonsense) {
 			l.x.log.Warn("provider is left alone for a while", "provider", l.provider, "err", err)
 			wait = l.x.cfg.Timing.Cut

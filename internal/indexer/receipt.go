@@ -266,12 +266,19 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 	}
 	x.takeResults(j, p, s, d, now)
 	for _, f := range d.failures {
+		if f.Unrun {
+			p.dealing(j.id).pause = now.Add(unrunPause)
+		}
 		x.takeFailure(j, s, f, now)
 	}
 	if s.out.size() == 0 {
 		p.dealing(j.id).busy = false
 	}
 }
+
+// unrunPause is how long a provider that sends items back unrun gets no others
+// of the job.
+const unrunPause = time.Second
 
 func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now time.Time) {
 	var items work.RangeSet

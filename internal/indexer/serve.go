@@ -78,6 +78,9 @@ func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) err
 		s.SetDeadline(time.Time{})
 		return x.watch(ctx, s, r.Job)
 	}
+	if r.Op == wire.OpOffers {
+		return x.giveOffers(ctx, s)
+	}
 	if r.Op == wire.OpResults {
 		return x.giveResults(ctx, s, r.Job, r.Items)
 	}
@@ -86,14 +89,6 @@ func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) err
 	switch r.Op {
 	case wire.OpStatus:
 		a.Status, err = x.status(ctx)
-	case wire.OpOffers:
-		err = x.ask(ctx, func() {
-			for _, p := range x.peers {
-				if p.offer.ExpiresUnix >= time.Now().Unix() {
-					a.Offers = append(a.Offers, p.raw)
-				}
-			}
-		})
 	case wire.OpAccept:
 		err = x.accept(ctx, r)
 	case wire.OpExplain:
@@ -147,6 +142,27 @@ func (x *Indexer) find(id work.JobID) (*job, error) {
 	}
 	x.activate(j)
 	return j, nil
+}
+
+// giveOffers sends the valid offers, in frames that surely fit.
+func (x *Indexer) giveOffers(ctx context.Context, s p2p.Stream) error {
+	var all [][]byte
+	err := x.ask(ctx, func() {
+		for _, p := range x.peers {
+			if p.offer.ExpiresUnix >= time.Now().Unix() {
+				all = append(all, p.raw)
+			}
+		}
+	})
+	for err == nil {
+		n := min(len(all), 256)
+		a := &wire.Answer{Offers: all[:n], Done: n == len(all)}
+		all = all[n:]
+		if err = reply(s, a); a.Done {
+			break
+		}
+	}
+	return err
 }
 
 func (x *Indexer) status(ctx context.Context) (*wire.Status, error) {
