@@ -1,7 +1,8 @@
 #!/bin/sh
-# Generates x/*/types/*.pb.go from proto/. Needs protoc on the PATH (any 3.x: what
-# is generated does not depend on it). The plugin and the imported .proto files are
-# the versions that go.mod pins.
+# Generates x/*/types/*.pb.go from proto/; with -check it changes nothing and fails
+# if they differ. Needs protoc on the PATH (any 3.x: what is generated does not
+# depend on it). The plugin and the imported .proto files are the versions that
+# go.mod pins.
 set -eu
 cd "$(dirname "$0")/.."
 tmp=$(mktemp -d)
@@ -14,4 +15,11 @@ for package in proto/gotong/*/v1; do
 	PATH="$tmp:$PATH" protoc -I proto -I "$sdk/proto" -I "$gogoproto" -I "$gogoproto/protobuf" \
 		--gocosmos_out=plugins=grpc:"$tmp" "$package"/*.proto
 done
-cp -R "$tmp/github.com/gotong-network/gotong/x" .
+made=$tmp/github.com/gotong-network/gotong/x
+if [ "${1:-}" = -check ]; then
+	for file in "$made"/*/types/*.pb.go; do
+		cmp "$file" "x/${file#"$made"/}" || { echo "generated code is stale: run scripts/protogen.sh" >&2; exit 1; }
+	done
+else
+	cp -R "$made" .
+fi

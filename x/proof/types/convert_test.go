@@ -1,0 +1,59 @@
+package types
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	part := lifecycle.Part{Items: work.RangeSet{{Lo: 1, Hi: 3}},
+		Assignment: work.Assignment{Chain: "c", Job: work.Hash{1}, Provider: "p", Attempt: 1, Ranges: work.RangeSet{{Lo: 0, Hi: 9}}, Price: 5, ExpiresHeight: 7}}
+	if got, err := ToParts(FromParts([]lifecycle.Part{part})); err != nil || !reflect.DeepEqual(got, []lifecycle.Part{part}) {
+		t.Errorf("parts became %+v, %v", got, err)
+	}
+	opening := lifecycle.ItemOpening{Position: 3, Node: work.Node{Fuel: 4, Hash: work.Hash{5}}, Path: []work.Node{{Fuel: 6}}}
+	if got, err := ToOpenings(FromOpenings([]lifecycle.ItemOpening{opening})); err != nil || !reflect.DeepEqual(got, []lifecycle.ItemOpening{opening}) {
+		t.Errorf("openings became %+v, %v", got, err)
+	}
+	leaf := work.Leaf{Outcome: work.Outcome{Kind: work.Exited, Code: 3}, Fuel: 9}
+	if got, err := ToLeaves(FromLeaves([]work.Leaf{leaf})); err != nil || !reflect.DeepEqual(got, []work.Leaf{leaf}) {
+		t.Errorf("leaves became %+v, %v", got, err)
+	}
+}
+
+// FuzzMessages feeds strangers' bytes through the messages that carry most.
+func FuzzMessages(f *testing.F) {
+	commit := &MsgCommitBatch{Parts: FromParts([]lifecycle.Part{{Items: work.RangeSet{{Lo: 1, Hi: 3}}}}), Root: FromNode(work.Node{Fuel: 1})}
+	open := &MsgOpenBatch{Openings: FromOpenings([]lifecycle.ItemOpening{{Path: []work.Node{{Fuel: 6}}}})}
+	reveal := &MsgRevealBatch{Leaves: FromLeaves([]work.Leaf{{Outcome: work.Outcome{Kind: work.Exited}}})}
+	for _, m := range []interface{ Marshal() ([]byte, error) }{commit, open, reveal} {
+		b, err := m.Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c MsgCommitBatch
+		if c.Unmarshal(b) == nil {
+			_, _ = ToParts(c.Parts)
+			_, _ = c.Root.Work()
+		}
+		var o MsgOpenBatch
+		if o.Unmarshal(b) == nil {
+			_, _ = ToOpenings(o.Openings)
+		}
+		var a MsgAnswerChallenge
+		if a.Unmarshal(b) == nil {
+			_, _ = a.Opening.Lifecycle()
+		}
+		var r MsgRevealBatch
+		if r.Unmarshal(b) == nil {
+			_, _ = ToLeaves(r.Leaves)
+		}
+	})
+}
