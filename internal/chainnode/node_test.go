@@ -3,6 +3,11 @@ package chainnode
 import (
 	"context"
 	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,5 +95,90 @@ func TestSecondInit(t *testing.T) {
 	t.Parallel()
 	if err := Init(initHome(t), InitConfig{}); !errors.Is(err, ErrExists) {
 		t.Errorf("a home was overwritten: %v", err)
+	}
+}
+
+// TestValidators lets three nodes make one chain: every proposer's proof is
+// checked by the others.
+func TestValidators(t *testing.T) {
+	t.Parallel()
+	const n = 3
+	g := app.GenesisConfig{Chain: "gotong-three", Time: time.Now(), Params: lifecycle.LocalParams()}
+	var homes, addrs, peers []string
+	for i := range n {
+		home := t.TempDir()
+		k, err := MakeKeys(home)
+		if err != nil {
+			t.Fatal(err)
+		}
+		account, err := bech32.ConvertAndEncode("gotong", []byte{byte(i), 19: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Validators = append(g.Validators, k.Validator(work.Address(account), 10*work.UgtgPerGtg))
+		homes, addrs = append(homes, home), append(addrs, freeAddress(t))
+		peers = append(peers, k.Peer+"@"+addrs[i])
+	}
+	var nodes []*Node
+	for i, home := range homes {
+		if err := WriteGenesis(home, g); err != nil {
+			t.Fatal(err)
+		}
+		node, err := Open(home, Config{P2P: addrs[i], Peers: slices.Concat(peers[:i], peers[i+1:]), BlockTime: 20 * time.Millisecond, Conserve: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { node.Stop() })
+		if err := node.Start(); err != nil {
+			t.Fatal(err)
+		}
+		nodes = append(nodes, node)
+	}
+	height := int64(2 * n)
+	proposers := make(map[string]bool)
+	var hash string
+	for _, node := range nodes {
+		await(t, node, height)
+		for h := range height {
+			h++
+			b, err := node.Client().Block(t.Context(), &h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			proposers[b.Block.ProposerAddress.String()] = true
+			if h == height {
+				if got := b.Block.AppHash.String(); hash != "" && got != hash {
+					t.Errorf("two states of height %d: %s and %s", h-1, hash, got)
+				} else {
+					hash = got
+				}
+			}
+		}
+	}
+	if len(proposers) != n {
+		t.Errorf("%d of %d validators proposed", len(proposers), n)
+	}
+}
+
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// TestDamaged names the file that is damaged instead of ending the process.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	for _, file := range []func(string) string{validatorFile, stateFile, peerFile, vrfFile, genesisFile} {
+		home := initHome(t)
+		if err := os.WriteFile(file(home), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(home, Config{}); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(file(home))) {
+			t.Errorf("damaged %s: %v", filepath.Base(file(home)), err)
+		}
 	}
 }
