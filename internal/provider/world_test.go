@@ -35,7 +35,7 @@ const (
 
 // world is a chain in memory with one client, and an indexer played by the test.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	chain  *fake.Ledger
 	hub    *mem.Hub
 	blobs  *blob.Mem // the client's: programs and lists
@@ -45,7 +45,7 @@ type world struct {
 	nonce  atomic.Uint64
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	p := lifecycle.LocalParams()
 	// Blocks are fast here and machines may be slow: waits that end early when
@@ -72,7 +72,7 @@ func (w *world) tick() {
 	w.t.Cleanup(func() { cancel(); wg.Wait() })
 }
 
-func newKey(t *testing.T) sign.PrivateKey {
+func newKey(t testing.TB) sign.PrivateKey {
 	t.Helper()
 	k, err := sign.NewKey()
 	if err != nil {
@@ -198,6 +198,7 @@ type prov struct {
 	rt   runtime.Runtime
 	led  ledger.Ledger
 	edit func(*provider.Config)
+	self p2p.Peer // of its newest network
 }
 
 func (w *world) provider(name work.Address, rt runtime.Runtime) *prov {
@@ -210,6 +211,7 @@ func (p *prov) start() *role {
 	p.w.t.Helper()
 	mine := blob.NewMem()
 	net := p.w.hub.New(p.key)
+	p.self = net.Self()
 	cfg := provider.Config{
 		Chain: chainID, Account: p.name, Key: p.key, Ledger: p.led, Net: net, Blobs: mine, Fetcher: copier{p.w.blobs, mine}, Runtime: p.rt,
 		Dir: p.dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 100 * time.Millisecond, BatchTime: 50 * time.Millisecond,
@@ -229,12 +231,12 @@ func (p *prov) start() *role {
 }
 
 // logOf writes a role's log into the test's, until the test ends.
-func logOf(t *testing.T, who string) *slog.Logger {
+func logOf(t testing.TB, who string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(testWriter{t, who}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 type testWriter struct {
-	t   *testing.T
+	t   testing.TB
 	who string
 }
 
@@ -288,7 +290,7 @@ func (w *world) dial(p *prov) *indexer {
 	w.t.Helper()
 	var s p2p.Stream
 	w.eventually("the provider serves", func() (err error) {
-		s, err = w.net.Dial(w.t.Context(), p2p.Peer{Key: p.key.Public()}, p2p.ProtocolWork)
+		s, err = w.net.Dial(w.t.Context(), p.self, p2p.ProtocolWork)
 		return err
 	})
 	x := &indexer{w: w, s: s, results: map[work.JobID]map[uint64]work.Result{}, inline: map[work.BlobID]bool{}}
