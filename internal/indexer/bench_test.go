@@ -57,7 +57,7 @@ func newRig(b *testing.B, real bool) *rig {
 	r.client, r.at = network(newKey(b)), inet.Self()
 	b.Cleanup(func() { cancel(); g.Wait(); r.client.Close(); pnet.Close(); inet.Close() })
 	r.submit("a", ledger.Register{Role: lifecycle.RoleProvider, Peer: pkey.Public(), Bond: 50 * gtg})
-	x, err := indexer.New(indexer.Config{Chain: chainID, Key: r.key, Owner: "client", Ledger: r.chain, Net: inet, Blobs: r.blobs, Fetcher: noFetch{}, Dir: dir})
+	x, err := indexer.New(indexer.Config{Chain: chainID, Key: r.key, Owner: "client", Ledger: r.chain, Net: inet, Blobs: r.blobs, Fetcher: noFetch{}, Dir: dir, Log: logOf("indexer")})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func newRig(b *testing.B, real bool) *rig {
 	if real {
 		mine := blob.NewMem()
 		p, err := provider.New(provider.Config{Chain: chainID, Account: "a", Key: pkey, Ledger: r.chain, Net: pnet, Blobs: mine,
-			Fetcher: copier{r.blobs, mine}, Runtime: still{}, Dir: filepath.Join(dir, "provider"), MinPrice: 50, OfferInterval: 200 * time.Millisecond})
+			Fetcher: copier{r.blobs, mine}, Runtime: still{}, Dir: filepath.Join(dir, "provider"), MinPrice: 50, OfferInterval: 200 * time.Millisecond, Log: logOf("prov")})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -113,6 +113,7 @@ func (r *rig) submit(from work.Address, m ledger.Msg) {
 // job is a posted job of n items.
 func (r *rig) job(n uint64) work.JobSpec {
 	list := work.ItemList{Args: []string{"{i}"}, Source: work.SourceRange, Range: work.Range{Lo: 0, Hi: n}}
+	r.blobs.Put([]byte("module"))
 	items, err := r.blobs.Put(list.Encode())
 	if err != nil {
 		r.b.Fatal(err)

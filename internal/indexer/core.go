@@ -113,7 +113,8 @@ func (p *peer) hangUp() {
 type dealing struct {
 	introduced bool // the job was sent on this stream
 	flushed    bool
-	pause      time.Time // it sent items back unrun: nothing new before
+	pause      time.Time // it sent items back: nothing new before
+	failPause  time.Duration
 	busy       bool
 	since      time.Time // of the measurement
 	n          uint64

@@ -109,6 +109,9 @@ func (m *material) checkResult(r *work.Result) error {
 	if r.Leaf.Fuel == 0 || r.Leaf.Fuel > m.spec.Limits.Fuel {
 		return fmt.Errorf("%d fuel: the limit is %d", r.Leaf.Fuel, m.spec.Limits.Fuel)
 	}
+	if silent(r) {
+		return nil
+	}
 	if r.Output.Digest(r.Leaf.Outcome) != r.Leaf.Output {
 		return errors.New("the output is not the one of the leaf")
 	}
@@ -120,6 +123,15 @@ func (m *material) checkResult(r *work.Result) error {
 		bytes += b.Size
 	}
 	return nil
+}
+
+// silentOutput is the digest of leaving nothing and exiting with 0.
+var silentOutput = (&work.Output{}).Digest(work.Outcome{Kind: work.Exited})
+
+// silent reports a result without any output whose digest is known to fit.
+func silent(r *work.Result) bool {
+	o := &r.Output
+	return len(o.Files) == 0 && o.Stdout.IsZero() && o.Stderr.IsZero() && r.Leaf.Outcome.OK() && r.Leaf.Output == silentOutput
 }
 
 // keepInline stores the outputs that came with the receipt and gives those that
@@ -266,9 +278,7 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 	}
 	x.takeResults(j, p, s, d, now)
 	for _, f := range d.failures {
-		if f.Unrun {
-			p.dealing(j.id).pause = now.Add(unrunPause)
-		}
+		p.dealing(j.id).disappointed(f.Unrun, now)
 		x.takeFailure(j, s, f, now)
 	}
 	if s.out.size() == 0 {
@@ -276,9 +286,23 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 	}
 }
 
-// unrunPause is how long a provider that sends items back unrun gets no others
-// of the job.
-const unrunPause = time.Second
+// How long a provider that sends items back gets no others of the job: a second
+// if it never began them; if it failed, twice as long each time until something
+// succeeds there, so that a broken host does not eat the queue.
+const (
+	unrunPause     = time.Second
+	firstFailPause = 50 * time.Millisecond
+	lastFailPause  = 30 * time.Second
+)
+
+func (d *dealing) disappointed(unrun bool, now time.Time) {
+	if unrun {
+		d.pause = now.Add(unrunPause)
+		return
+	}
+	d.failPause = min(max(2*d.failPause, firstFailPause), lastFailPause)
+	d.pause = now.Add(d.failPause)
+}
 
 func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now time.Time) {
 	var items work.RangeSet
@@ -297,6 +321,7 @@ func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now ti
 		return
 	}
 	items = work.NewRangeSet(items...)
+	p.dealing(j.id).failPause = 0
 	x.record(j, &event{Kind: evResults, Provider: s.addr, Attempt: d.attempt, Items: items, Fuel: fuel})
 	if sec := p.dealing(j.id).returned(items.Len(), s.out.size(), p.offer.Slots, now); sec > 0 {
 		j.sample(sec)

@@ -62,7 +62,7 @@ func (w *world) real(name work.Address, tamper func(r *wire.Receipt)) (start fun
 		net := w.hub.New(key)
 		p, err := provider.New(provider.Config{Chain: chainID, Account: name, Key: key, Ledger: w.chain, Net: tampering{net, key, tamper}, Blobs: mine,
 			Fetcher: copier{w.blobs, mine}, Runtime: toy{}, Dir: dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 50 * time.Millisecond,
-			OfferTopic: wire.OfferTopic(chainID, work.ClassCPU, ""), BatchTime: 50 * time.Millisecond, Poll: 300 * time.Millisecond, Log: logOf(w.t, string(name))})
+			OfferTopic: wire.OfferTopic(chainID, work.ClassCPU, ""), BatchTime: 50 * time.Millisecond, Poll: 300 * time.Millisecond, Log: logOf(string(name))})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -86,7 +86,7 @@ func (w *world) checkers(names ...work.Address) {
 		w.submit(n, ledger.Register{Role: lifecycle.RoleChecker, Peer: newKey(w.t).Public(), Bond: 50 * gtg})
 		mine := blob.NewMem()
 		c, err := checker.New(checker.Config{Chain: chainID, Account: n, Ledger: w.chain, Blobs: mine, Fetcher: copier{w.blobs, mine}, Runtime: toy{},
-			Dir: filepath.Join(w.t.TempDir(), string(n)), Poll: 300 * time.Millisecond, Log: logOf(w.t, string(n))})
+			Dir: filepath.Join(w.t.TempDir(), string(n)), Poll: 300 * time.Millisecond, Log: logOf(string(n))})
 		if err != nil {
 			w.t.Fatal(err)
 		}

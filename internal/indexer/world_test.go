@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -110,7 +109,7 @@ func (w *world) indexer(dir string) (stop func()) {
 	net := w.hub.New(w.key)
 	w.at.Store(new(net.Self()))
 	x, err := indexer.New(indexer.Config{Chain: chainID, Key: w.key, Owner: "owner", Ledger: w.chain, Net: net, Blobs: w.blobs, Fetcher: noFetch{},
-		Dir: dir, Timing: w.timing, Own: w.own, Log: logOf(w.t, "indexer")})
+		Dir: dir, Timing: w.timing, Own: w.own, Log: logOf("indexer")})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -134,21 +133,12 @@ func (w *world) start(run func(context.Context) error) (stop func()) {
 	return stop
 }
 
-func logOf(t testing.TB, who string) *slog.Logger {
+// logOf is silent unless GOTONG_TEST_LOG is set.
+func logOf(who string) *slog.Logger {
 	if os.Getenv("GOTONG_TEST_LOG") == "" {
 		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(testWriter{t, who}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-type testWriter struct {
-	t   testing.TB
-	who string
-}
-
-func (w testWriter) Write(b []byte) (int, error) {
-	w.t.Logf("%s: %s", w.who, strings.TrimSpace(string(b)))
-	return len(b), nil
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("who", who)
 }
 
 // spec is a job of n items whose list is handed over.
