@@ -58,7 +58,7 @@ type Node struct {
 	chain  string
 	app    *app.App
 	comet  *cmtnode.Node
-	local  *local.Local
+	local  *guarded
 	rpc    *http.Server
 	addr   string // of the RPC server
 	dbs    databases
@@ -97,7 +97,7 @@ func Open(home string, c Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(openError(home, err), n.app.Close(), n.dbs.close())
 	}
-	n.local = local.New(n.comet)
+	n.local = &guarded{Local: local.New(n.comet)}
 	return n, nil
 }
 
@@ -191,6 +191,7 @@ func (n *Node) Stop() (err error) {
 
 func (n *Node) close() error {
 	var errs []error
+	n.local.close()
 	if n.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), rpcStopTimeout)
 		defer cancel()
@@ -225,7 +226,7 @@ func (n *Node) RPC() string {
 	return "http://" + n.addr
 }
 
-// Client speaks to the node without a network. It must not be used after Stop.
+// Client speaks to the node without a network; after Stop it answers ErrStopped.
 func (n *Node) Client() rpcclient.Client { return n.local }
 
 // Failed is closed when the application refused a block that consensus had

@@ -71,8 +71,8 @@ func Dial(url string) (*Client, error) {
 	}), nil
 }
 
-// New speaks to a node in this process through its own client. It must be closed
-// before the node stops.
+// New speaks to a node in this process through its own client (chainnode.Node's
+// Client).
 func New(c rpcclient.Client) *Client { return newClient(c, func() {}) }
 
 func newClient(rpc rpcclient.Client, hangup func()) *Client {

@@ -218,3 +218,29 @@ func TestUnreachable(t *testing.T) {
 		t.Errorf("follow: %v", err)
 	}
 }
+
+// TestStoppedNode stops the node under a client that is still at work.
+func TestStoppedNode(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, initHome(t))
+	c := cosmos.New(n.Client())
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := c.Follow(ctx, 1, func(ledger.Block) error { return nil }); !errors.Is(err, context.Canceled) {
+			t.Errorf("follow: %v", err)
+		}
+	})
+	waitHeight(t, ctx, c, 3)
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Supply(ctx); !errors.Is(err, ledger.ErrUnreachable) {
+		t.Errorf("a query after the stop: %v", err)
+	}
+	cancel()
+	all.Wait()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
