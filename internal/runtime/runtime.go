@@ -82,3 +82,17 @@ type Runtime interface {
 	// Close ends all workers and waits for them.
 	Close() error
 }
+
+// Result is how one of many tasks ended: with a run or an error of Run.
+type Result struct {
+	Run *Run
+	Err error
+}
+
+// Batcher is implemented by runtimes that run many small tasks for less than
+// Run costs for each.
+type Batcher interface {
+	// RunMany executes tasks in their order in one slot and gives a result for
+	// each. Whoever wants all slots busy calls it from as many goroutines.
+	RunMany(ctx context.Context, tasks []Task) []Result
+}

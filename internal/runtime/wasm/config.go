@@ -1,0 +1,74 @@
+package wasm
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Config says where and how much. The zero value of each bound is its default.
+type Config struct {
+	Dir   string        // folder of the program cache; made if it is not there
+	Blobs runtime.Blobs // gives programs and inputs
+
+	Slots       int    // items at once; default 1
+	MemoryBytes uint64 // most linear memory of one item; default 4 GiB, which is WebAssembly's own
+	OutputBytes uint64 // output that a worker's memory allows for, per item; default 256 MiB
+	CacheBytes  int64  // of compiled programs on disk, the ones used longest ago go first; default 8 GiB
+
+	// Timeout bounds the wall time of one item on this host; an item that takes
+	// longer is a fault of the host. Default: DefaultTimeout.
+	Timeout func(work.Limits) time.Duration
+
+	SelfExe string       // the executable that workers are; default this one
+	Log     *slog.Logger // default slog.Default
+}
+
+// Defaults of Config.
+const (
+	DefaultMemoryBytes = 4 << 30
+	DefaultOutputBytes = 256 << 20
+	DefaultCacheBytes  = 8 << 30
+)
+
+// prepareTimeout bounds rewriting, compiling or loading one program.
+const prepareTimeout = 10 * time.Minute
+
+// slowestFuelPerSec is a speed below which a host is of no use: a fortieth of
+// what a slow core reaches.
+const slowestFuelPerSec = 10_000_000
+
+// DefaultTimeout is half a minute and the time that the slowest useful host
+// takes for the fuel, at most two days.
+func DefaultTimeout(l work.Limits) time.Duration {
+	const most = 48 * time.Hour
+	seconds := uint64(l.Fuel) / slowestFuelPerSec
+	if seconds >= uint64(most/time.Second) {
+		return most
+	}
+	return 30*time.Second + time.Duration(seconds)*time.Second
+}
+
+func (c Config) withDefaults() Config {
+	if c.Slots <= 0 {
+		c.Slots = 1
+	}
+	if c.MemoryBytes == 0 || c.MemoryBytes > DefaultMemoryBytes {
+		c.MemoryBytes = DefaultMemoryBytes
+	}
+	if c.OutputBytes == 0 {
+		c.OutputBytes = DefaultOutputBytes
+	}
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = DefaultCacheBytes
+	}
+	if c.Timeout == nil {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return c
+}

@@ -1,0 +1,543 @@
+//go:build linux && (amd64 || arm64)
+
+package wasm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gotong-network/gotong/gw1"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Runtime runs gw1 programs in worker processes. It implements runtime.Runtime
+// and runtime.Batcher.
+type Runtime struct {
+	cfg   Config
+	dir   string // of this engine's programs
+	slots chan struct{}
+	spawn chan func() // to the thread that starts workers
+
+	mu       sync.Mutex // guards the rest
+	closed   bool
+	idle     []*proc // the one used last at the end; at most Slots
+	live     map[*proc]bool
+	programs map[work.ProgramID]*program
+	sandbox  string // of the first worker
+
+	busy    sync.WaitGroup // calls that run
+	spawner sync.WaitGroup
+}
+
+// program is a module that was asked for: preparing, ready or refused.
+type program struct {
+	done    chan struct{} // closed when err is set
+	err     error         // *runtime.Refused is kept; other faults are tried again
+	refused bool
+}
+
+// maxPrograms bounds what is remembered of programs; beyond it the memory of
+// refusals starts anew.
+const maxPrograms = 4096
+
+// errClosed reports a call to a runtime that was closed.
+var errClosed = errors.New("the runtime is closed")
+
+// New makes the cache folder and starts nothing yet. The process must call
+// MaybeWorker first thing in main.
+func New(cfg Config) (*Runtime, error) {
+	cfg = cfg.withDefaults()
+	if cfg.Dir == "" || cfg.Blobs == nil {
+		return nil, errors.New("wasm runtime: want a cache folder and a source of blobs")
+	}
+	if cfg.SelfExe == "" {
+		cfg.SelfExe = "/proc/self/exe" // this very binary, even if its file was replaced meanwhile
+	}
+	dir, err := filepath.Abs(filepath.Join(cfg.Dir, cacheTag()))
+	if err != nil {
+		return nil, fmt.Errorf("wasm runtime: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("wasm runtime: cache folder: %w", err)
+	}
+	removeStale(dir)
+	r := &Runtime{cfg: cfg, dir: dir, slots: make(chan struct{}, cfg.Slots), spawn: make(chan func()),
+		live: map[*proc]bool{}, programs: map[work.ProgramID]*program{}}
+	r.spawner.Go(r.spawnLoop)
+	return r, nil
+}
+
+// Slots implements runtime.Runtime.
+func (r *Runtime) Slots() int { return r.cfg.Slots }
+
+// Sandbox says what confines the workers, once the first one has started.
+func (r *Runtime) Sandbox() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sandbox
+}
+
+// Close implements runtime.Runtime. Runs that go on end with a host fault.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	idle := r.idle
+	r.idle = nil
+	for p := range r.live {
+		p.kill()
+	}
+	r.mu.Unlock()
+	for _, p := range idle {
+		r.discard(p)
+	}
+	r.busy.Wait()
+	close(r.spawn)
+	r.spawner.Wait()
+	return nil
+}
+
+// Run implements runtime.Runtime.
+func (r *Runtime) Run(ctx context.Context, t runtime.Task) (*runtime.Run, error) {
+	res := r.RunMany(ctx, []runtime.Task{t})[0]
+	return res.Run, res.Err
+}
+
+// RunMany implements runtime.Batcher: the tasks run one after the other in one
+// slot, and many of them cross to the worker and back together.
+func (r *Runtime) RunMany(ctx context.Context, tasks []runtime.Task) []runtime.Result {
+	results := make([]runtime.Result, len(tasks))
+	fail := func(err error) []runtime.Result {
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	if err := r.enter(); err != nil {
+		return fail(err)
+	}
+	defer r.busy.Done()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return fail(ctx.Err())
+	}
+	for at := 0; at < len(tasks); {
+		at += r.chunk(ctx, tasks[at:], results[at:])
+	}
+	return results
+}
+
+func (r *Runtime) enter() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return &runtime.HostFault{Err: errClosed}
+	}
+	r.busy.Add(1)
+	return nil
+}
+
+// What crosses to a worker at once. The bytes fit into the pipe, so that neither
+// side can block the other.
+const (
+	chunkItems = 128
+	chunkBytes = 48 << 10
+)
+
+// chunk runs some tasks from the front, all of one program, and says how many.
+func (r *Runtime) chunk(ctx context.Context, tasks []runtime.Task, results []runtime.Result) int {
+	var jobs []*job
+	var index []int
+	defer func() {
+		for _, j := range jobs {
+			j.close()
+		}
+	}()
+	n, size := 0, 0
+	for ; n < len(tasks) && n < chunkItems && tasks[n].Program == tasks[0].Program && tasks[n].Profile == tasks[0].Profile; n++ {
+		j, err := r.prepare(ctx, &tasks[n])
+		if err != nil {
+			results[n].Err = err
+			continue
+		}
+		if len(jobs) > 0 && size+len(j.frame) > chunkBytes {
+			j.close()
+			break
+		}
+		size += len(j.frame)
+		jobs, index = append(jobs, j), append(index, n)
+	}
+	if len(jobs) == 0 {
+		return n
+	}
+	outcome := r.exchange(ctx, jobs)
+	for k := range jobs {
+		if k < len(outcome) {
+			results[index[k]] = outcome[k]
+			continue
+		}
+		// The worker died somewhere behind the last answer: each of the rest gets a
+		// run of its own, so that only the guilty one is at fault.
+		results[index[k]] = r.alone(ctx, jobs[k])
+	}
+	return n
+}
+
+func (r *Runtime) alone(ctx context.Context, j *job) runtime.Result {
+	return r.exchange(ctx, []*job{j})[0]
+}
+
+// prepare checks what does not need a worker and opens the inputs.
+func (r *Runtime) prepare(ctx context.Context, t *runtime.Task) (*job, error) {
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case t.Item == nil:
+		return nil, &runtime.Refused{Reason: "a task without an item"}
+	case t.Profile != gw1.Version:
+		return nil, &runtime.HostFault{Err: fmt.Errorf("profile %q is not the one of this build, %s: update, or run elsewhere", t.Profile, gw1.Version)}
+	case t.Limits.MemoryBytes > r.cfg.MemoryBytes:
+		return nil, &runtime.HostFault{Err: fmt.Errorf("the job allows %d bytes of memory, this host gives at most %d", t.Limits.MemoryBytes, r.cfg.MemoryBytes)}
+	case t.Program.Size > gw1.MaxModuleBytes:
+		return nil, &runtime.Refused{Reason: fmt.Sprintf("module of %d bytes, %s takes at most %d", t.Program.Size, gw1.Version, gw1.MaxModuleBytes)}
+	}
+	return newJob(t, r.cfg.Blobs)
+}
+
+// exchange runs jobs of one program in one worker. It gives as many results as
+// the worker answered, and at least one: a lone job always gets its result, its
+// fault included.
+func (r *Runtime) exchange(ctx context.Context, jobs []*job) []runtime.Result {
+	p, err := r.worker(ctx, jobs[0])
+	if err != nil {
+		results := make([]runtime.Result, len(jobs))
+		for i := range results {
+			results[i].Err = err
+		}
+		return results
+	}
+	stop := context.AfterFunc(ctx, p.kill)
+	results, err := r.converse(p, jobs)
+	alive := stop() && err == nil
+	if alive && !p.retire {
+		r.release(p)
+	} else {
+		r.discard(p)
+	}
+	if err == nil {
+		return results
+	}
+	if ctx.Err() != nil {
+		for len(results) < len(jobs) {
+			results = append(results, runtime.Result{Err: ctx.Err()})
+		}
+	} else if len(jobs) == 1 {
+		results = []runtime.Result{{Err: &runtime.HostFault{Err: err}}}
+	}
+	return results
+}
+
+// converse sends the jobs and reads their answers. An error means that the
+// worker is of no use any more; the results before it stand.
+func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
+	results := make([]runtime.Result, 0, len(jobs))
+	var pending []byte
+	_ = p.conn.SetWriteDeadline(time.Now().Add(prepareTimeout))
+	for _, j := range jobs {
+		switch {
+		case p.tooSmall(j):
+		case len(j.files) > 0:
+			if err := p.send(append(pending, j.frame...), j.files); err != nil {
+				return nil, p.failed(err)
+			}
+			pending = pending[:0]
+		case len(jobs) == 1:
+			pending = j.frame
+		default:
+			pending = append(pending, j.frame...)
+		}
+	}
+	if len(pending) > 0 {
+		if err := p.send(pending, nil); err != nil {
+			return nil, p.failed(err)
+		}
+	}
+	for _, j := range jobs {
+		limits := j.task.Limits
+		if p.tooSmall(j) {
+			results = append(results, runtime.Result{Err: &runtime.Refused{Reason: fmt.Sprintf(
+				"the module needs %d bytes of memory to start, the job allows %d: raise the limit", p.ready.memoryMin, limits.MemoryBytes)}})
+			continue
+		}
+		resp, err := p.receive(r.cfg.Timeout(limits), limits.OutputBytes)
+		if err != nil {
+			return results, err
+		}
+		if resp.fault != "" {
+			results = append(results, runtime.Result{Err: &runtime.HostFault{Err: errors.New(resp.fault)}})
+			continue
+		}
+		run, err := j.finish(resp)
+		results = append(results, runtime.Result{Run: run, Err: err})
+	}
+	return results, nil
+}
+
+// tooSmall reports a job whose limit the module does not even start in.
+func (p *proc) tooSmall(j *job) bool { return j.task.Limits.MemoryBytes < p.ready.memoryMin }
+
+// worker gives a live worker of the job's program: a warm one, or a new one.
+func (r *Runtime) worker(ctx context.Context, j *job) (*proc, error) {
+	if p := r.warm(j.program); p != nil {
+		return p, nil
+	}
+	for attempt := 0; ; attempt++ {
+		if err := r.ensure(ctx, j); err != nil {
+			return nil, err
+		}
+		dir := r.programDir(j.program)
+		now := time.Now()
+		_ = os.Chtimes(filepath.Join(dir, sealFile), now, now) // for trimCache; it may be gone
+		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes})
+		if err != nil {
+			return nil, err
+		}
+		p.program = j.program
+		switch {
+		case p.ready.kind == readyOK:
+			r.noteSandbox(p.ready.sandbox)
+			return p, nil
+		case p.ready.kind == readyCorrupt && attempt == 0:
+			r.cfg.Log.Warn("a cached program is damaged and is compiled again", "program", j.program.Short(), "why", p.ready.text)
+			r.forget(j.program)
+			err = os.RemoveAll(dir)
+		default:
+			err = errors.New(p.ready.text)
+		}
+		r.discard(p)
+		if err != nil {
+			return nil, &runtime.HostFault{Err: fmt.Errorf("load program %s: %w", j.program.Short(), err)}
+		}
+	}
+}
+
+// warm takes an idle worker of the program.
+func (r *Runtime) warm(id work.ProgramID) *proc {
+	for {
+		r.mu.Lock()
+		k := -1
+		for i, p := range r.idle {
+			if p.program == id {
+				k = i
+			}
+		}
+		if k < 0 {
+			r.mu.Unlock()
+			return nil
+		}
+		p := r.idle[k]
+		r.idle = slices.Delete(r.idle, k, k+1)
+		r.mu.Unlock()
+		if !p.ended() {
+			return p
+		}
+		r.discard(p)
+	}
+}
+
+// release keeps a worker warm, and ends the one that was used longest ago if
+// there are too many.
+func (r *Runtime) release(p *proc) {
+	r.mu.Lock()
+	var oldest *proc
+	if r.closed {
+		oldest = p
+	} else if r.idle = append(r.idle, p); len(r.idle) > r.cfg.Slots {
+		oldest = r.idle[0]
+		r.idle = slices.Delete(r.idle, 0, 1)
+	}
+	r.mu.Unlock()
+	if oldest != nil {
+		r.discard(oldest)
+	}
+}
+
+func (r *Runtime) discard(p *proc) {
+	p.close()
+	r.mu.Lock()
+	delete(r.live, p)
+	r.mu.Unlock()
+}
+
+// startWorker starts a process and greets it.
+func (r *Runtime) startWorker(ctx context.Context, h hello, files ...*os.File) (*proc, error) {
+	var p *proc
+	var err error
+	started := make(chan struct{})
+	r.spawn <- func() {
+		p, err = startProc(r.cfg.SelfExe)
+		close(started)
+	}
+	<-started
+	if err != nil {
+		return nil, &runtime.HostFault{Err: err}
+	}
+	r.mu.Lock()
+	r.live[p] = true
+	if r.closed {
+		p.kill()
+	}
+	r.mu.Unlock()
+	if _, err := p.greet(ctx, h, files...); err != nil {
+		r.discard(p)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &runtime.HostFault{Err: err}
+	}
+	return p, nil
+}
+
+// spawnLoop starts processes from one thread that lives as long as the runtime:
+// the kernel kills a worker when the thread that started it ends.
+func (r *Runtime) spawnLoop() {
+	goruntime.LockOSThread()
+	defer goruntime.UnlockOSThread()
+	for f := range r.spawn {
+		f()
+	}
+}
+
+func (r *Runtime) noteSandbox(s string) {
+	r.mu.Lock()
+	first := r.sandbox == ""
+	r.sandbox = s
+	r.mu.Unlock()
+	if first && (strings.Contains(s, "no landlock") || strings.Contains(s, "no seccomp")) {
+		r.cfg.Log.Warn("the kernel confines workers only in part", "sandbox", s)
+	}
+}
+
+func (r *Runtime) programDir(id work.ProgramID) string { return filepath.Join(r.dir, id.String()) }
+
+// ensure makes the program's folder be there: rewritten, compiled and sealed, by
+// one worker for all who wait.
+func (r *Runtime) ensure(ctx context.Context, j *job) error {
+	r.mu.Lock()
+	pr := r.programs[j.program]
+	if pr == nil {
+		if len(r.programs) >= maxPrograms {
+			r.programs = map[work.ProgramID]*program{}
+		}
+		pr = &program{done: make(chan struct{})}
+		r.programs[j.program] = pr
+		r.mu.Unlock()
+		pr.err = r.compile(ctx, j)
+		var refused *runtime.Refused
+		if pr.refused = errors.As(pr.err, &refused); pr.err != nil && !pr.refused {
+			r.forget(j.program)
+		}
+		close(pr.done)
+		return pr.err
+	}
+	r.mu.Unlock()
+	select {
+	case <-pr.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if errors.Is(pr.err, context.Canceled) || errors.Is(pr.err, context.DeadlineExceeded) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return r.ensure(ctx, j) // whoever compiled gave up, not we
+	}
+	return pr.err
+}
+
+func (r *Runtime) forget(id work.ProgramID) {
+	r.mu.Lock()
+	delete(r.programs, id)
+	r.mu.Unlock()
+}
+
+// freshPrefix begins the names of folders that are being filled.
+const freshPrefix = ".fresh-"
+
+// compile fills a new folder and renames it, so that processes may share the
+// cache: whoever comes second finds the first one's folder, which is as good.
+func (r *Runtime) compile(ctx context.Context, j *job) error {
+	dir := r.programDir(j.program)
+	if _, err := os.Stat(filepath.Join(dir, sealFile)); err == nil {
+		return nil
+	}
+	id := j.task.Program
+	blob, err := r.cfg.Blobs.Open(id)
+	if errors.Is(err, runtime.ErrBlobMissing) {
+		return fmt.Errorf("program %s: %w", id, err)
+	}
+	if err != nil {
+		return &runtime.HostFault{Err: err}
+	}
+	defer blob.Close()
+	module, err := asFile(blob, id.Size)
+	if err != nil {
+		return &runtime.HostFault{Err: err}
+	}
+	defer module.Close()
+	fresh, err := os.MkdirTemp(r.dir, freshPrefix)
+	if err != nil {
+		return &runtime.HostFault{Err: err}
+	}
+	defer os.RemoveAll(fresh) // after the rename there is nothing left
+	start := time.Now()
+	p, err := r.startWorker(ctx, hello{dir: fresh, prepare: true, module: id.Size}, module)
+	if err != nil {
+		return err
+	}
+	defer r.discard(p)
+	switch p.ready.kind {
+	case readyOK:
+	case readyRefused:
+		return &runtime.Refused{Reason: p.ready.text}
+	default:
+		return &runtime.HostFault{Err: fmt.Errorf("prepare program %s: %s", j.program.Short(), p.ready.text)}
+	}
+	if err := os.Rename(fresh, dir); err != nil {
+		if _, gone := os.Stat(filepath.Join(dir, sealFile)); gone != nil {
+			return &runtime.HostFault{Err: fmt.Errorf("keep a compiled program: %w", err)}
+		}
+	}
+	r.cfg.Log.Debug("compiled a program", "program", j.program.Short(), "bytes", id.Size, "took", time.Since(start))
+	if err := trimCache(r.dir, dir, r.cfg.CacheBytes); err != nil {
+		r.cfg.Log.Warn("the cache of compiled programs could not be trimmed", "error", err)
+	}
+	return nil
+}
+
+// removeStale removes folders that a killed process left half filled.
+func removeStale(dir string) {
+	list, err := filepath.Glob(filepath.Join(dir, freshPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, path := range list {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > time.Hour {
+			_ = os.RemoveAll(path) // only space is lost if it stays
+		}
+	}
+}

@@ -1,0 +1,45 @@
+//go:build !(linux && (amd64 || arm64))
+
+package wasm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/gotong-network/gotong/internal/runtime"
+)
+
+// ErrUnsupported reports a system whose processes this package cannot confine.
+var ErrUnsupported = errors.New("programs run on Linux, amd64 or arm64, only: let this node do without the provider's role")
+
+// Runtime runs nothing on this system.
+type Runtime struct{}
+
+// MaybeWorker returns.
+func MaybeWorker() {}
+
+// New gives ErrUnsupported.
+func New(Config) (*Runtime, error) { return nil, ErrUnsupported }
+
+// Run gives ErrUnsupported as a fault of the host.
+func (*Runtime) Run(context.Context, runtime.Task) (*runtime.Run, error) {
+	return nil, &runtime.HostFault{Err: ErrUnsupported}
+}
+
+// RunMany gives ErrUnsupported for each.
+func (r *Runtime) RunMany(ctx context.Context, tasks []runtime.Task) []runtime.Result {
+	results := make([]runtime.Result, len(tasks))
+	for i := range results {
+		_, results[i].Err = r.Run(ctx, tasks[i])
+	}
+	return results
+}
+
+// Slots is 0.
+func (*Runtime) Slots() int { return 0 }
+
+// Sandbox says that there is none.
+func (*Runtime) Sandbox() string { return "none" }
+
+// Close does nothing.
+func (*Runtime) Close() error { return nil }
