@@ -18,22 +18,22 @@ const firstLookback = 2000
 // records that f adds its side effects to; the height is stored with them before
 // the next block. It waits out an unreachable chain. If heights are no longer
 // kept, it tells lost, once, and goes on at the newest: the role then asks the
-// chain about everything it has open.
+// chain about everything it has open. Only errors of f and of the store end it.
 func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f func(ledger.Block, *Batch) error, lost func()) error {
 	for {
-		err := follow(ctx, l, s, f)
+		own, err := follow(ctx, l, s, f)
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case own != nil:
+			return own
 		case errors.Is(err, ledger.ErrPruned):
 			if err := skip(ctx, l, s, log); err != nil && !errors.Is(err, ledger.ErrUnreachable) {
 				return err
 			}
 			lost()
-		case errors.Is(err, ledger.ErrUnreachable):
-			log.Warn("chain cannot be reached: trying again", "err", err)
 		case err != nil:
-			return err
+			log.Warn("cannot follow the chain: trying again", "err", err)
 		}
 		if err := Sleep(ctx, time.Second); err != nil {
 			return err
@@ -41,33 +41,41 @@ func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f 
 	}
 }
 
-func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block, *Batch) error) error {
+// follow gives our own errors apart from the ledger's.
+func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block, *Batch) error) (own, err error) {
 	at, err := s.Cursor()
 	if err != nil {
-		return err
+		return err, nil
 	}
 	if at == 0 {
 		st, err := l.Status(ctx)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ledger.ErrUnreachable, err)
+			return nil, err
 		}
 		at = max(0, st.Height-firstLookback)
 	}
-	return l.Follow(ctx, at+1, func(b ledger.Block) error {
-		w := s.NewBatch()
-		if err := f(b, w); err != nil {
-			w.Drop()
-			return err
-		}
-		// A block without side effects needs no disk of its own: reading it again
-		// after a crash changes nothing.
-		quiet := w.Empty()
-		w.SetCursor(b.Height)
-		if quiet {
-			return w.CommitLazy()
-		}
-		return w.Commit()
+	err = l.Follow(ctx, at+1, func(b ledger.Block) error {
+		own = s.handle(b, f)
+		return own
 	})
+	return own, err
+}
+
+// handle stores what f did about a block together with its height.
+func (s *Store) handle(b ledger.Block, f func(ledger.Block, *Batch) error) error {
+	w := s.NewBatch()
+	if err := f(b, w); err != nil {
+		w.Drop()
+		return err
+	}
+	// A block without side effects needs no disk of its own: reading it again after
+	// a crash changes nothing.
+	quiet := w.Empty()
+	w.SetCursor(b.Height)
+	if quiet {
+		return w.CommitLazy()
+	}
+	return w.Commit()
 }
 
 // skip moves the cursor to the newest height.

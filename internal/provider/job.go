@@ -46,6 +46,7 @@ type job struct {
 	pending []wire.Assign // while jobNew
 
 	assigns []*assign
+	first   int                // assigns before it have nothing left to run
 	byBytes map[work.Hash]bool // assignments known, by the hash of their bytes
 	have    itemSet            // items queued, running or done
 	queued  uint64             // in some todo
@@ -156,7 +157,9 @@ func (p *Provider) prepare(ctx context.Context, j *job) {
 	j.state, j.prog = jobReady, prog
 	waiting, flush := j.pending, j.flush
 	j.pending = nil
-	p.ring = append(p.ring, j)
+	if !slices.Contains(p.ring, j) {
+		p.ring = append(p.ring, j)
+	}
 	for i := range waiting {
 		p.acceptLocked(j, &waiting[i])
 	}
@@ -180,10 +183,13 @@ func (p *Provider) onChain(ctx context.Context, j *job) error {
 			return errClosed
 		case err == nil:
 			return nil
-		case !errors.Is(err, ledger.ErrNotFound) && !errors.Is(err, ledger.ErrUnreachable):
-			return fmt.Errorf("look up the job: %w", err)
-		case time.Now().After(end):
+		case errors.Is(err, ledger.ErrNotFound) && time.Now().After(end):
 			return fmt.Errorf("the job is not on the chain: %w", err)
+		case !errors.Is(err, ledger.ErrNotFound):
+			p.log.Warn("cannot look up a job: trying again", "job", j.id.Short(), "err", err)
+			if err := execute.Sleep(ctx, time.Second); err != nil {
+				return err
+			}
 		}
 		if err := execute.Sleep(ctx, 100*time.Millisecond); err != nil {
 			return err
@@ -211,6 +217,7 @@ func (p *Provider) fetchProgram(ctx context.Context, j *job) (*execute.Program, 
 func (p *Provider) refuseLocked(j *job, why string, final bool) {
 	p.log.Warn("job cannot run here", "job", j.id.Short(), "why", why)
 	j.state, j.why, j.refused = jobRefused, why, final
+	clear(j.byBytes) // what is assigned again is new: nothing of it waits here any more
 	for _, m := range j.pending {
 		p.rejectLocked(j, &m.Assignment, m.Assignment.Ranges, why, final)
 	}

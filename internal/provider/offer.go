@@ -7,8 +7,12 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// least time between two offers: gossip costs every node that hears it.
-const offerPause = time.Second
+// Gossip costs every node that hears it: offers are this far apart at least, and
+// a smaller move of the load is not worth one.
+const (
+	offerPause  = time.Second
+	minLoadMove = 100
+)
 
 // offer publishes the standing offer: at once, every OfferInterval, and when the
 // load has moved.
@@ -16,12 +20,16 @@ func (p *Provider) offer(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	var last time.Time
+	var told uint32 // load of the last offer
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		case <-p.loadMoved:
+			if now := p.loadNow(); max(now, told)-min(now, told) < minLoadMove {
+				continue
+			}
 			if wait := offerPause - time.Since(last); wait > 0 {
 				t.Reset(wait)
 				continue
@@ -31,16 +39,14 @@ func (p *Provider) offer(ctx context.Context) {
 		if err := p.Net.Publish(ctx, p.OfferTopic, o.Encode()); err != nil && ctx.Err() == nil {
 			p.log.Warn("cannot publish the offer: trying again", "topic", p.OfferTopic, "err", err)
 		}
-		last = time.Now()
+		last, told = time.Now(), o.Load
 		t.Reset(p.OfferInterval)
 	}
 }
 
 // Offer is what the provider offers now.
 func (p *Provider) Offer(now time.Time) *work.Offer {
-	p.mu.Lock()
-	load := p.loadLocked()
-	p.mu.Unlock()
+	load := p.loadNow()
 	o := &work.Offer{
 		Chain: p.Chain, Provider: p.Account, Owner: p.Owner, Addrs: p.Net.Self().Addrs, Class: p.Class, Region: p.Region,
 		Slots: uint32(max(1, p.Runtime.Slots())), MemoryBytes: p.MemoryBytes, FuelPerSec: work.Fuel(p.rate.Load()),
@@ -51,16 +57,18 @@ func (p *Provider) Offer(now time.Time) *work.Offer {
 	return o
 }
 
-// loadLocked is the busy share of the slots in permille; work that waits counts
-// as a busy slot.
-func (p *Provider) loadLocked() uint32 {
+// loadNow is the busy share of the slots in permille; work that waits counts as a
+// busy slot.
+func (p *Provider) loadNow() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	slots := uint64(max(1, p.Runtime.Slots()))
 	return uint32(min(slots, uint64(p.busy)+p.queued) * 1000 / slots)
 }
 
 // askingPrice follows utilisation between the owner's bounds.
-func askingPrice(lo, hi work.Price, loadPermille uint32) work.Price {
-	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(loadPermille, 1000)), 1000)
+func askingPrice(lo, hi work.Price, minLoadMovee uint32) work.Price {
+	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(minLoadMovee, 1000)), 1000)
 	if err != nil {
 		return hi
 	}

@@ -83,7 +83,8 @@ func (p *Provider) nextLocked() *piece {
 		if j.state != jobReady || j.queued == 0 {
 			continue
 		}
-		for _, as := range j.assigns {
+		for ; j.first < len(j.assigns); j.first++ {
+			as := j.assigns[j.first]
 			if len(as.todo) == 0 {
 				continue
 			}

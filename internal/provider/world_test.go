@@ -94,7 +94,7 @@ func (w *world) register(role lifecycle.Role, who work.Address, key sign.Private
 }
 
 // job posts a job of n items.
-func (w *world) job(n uint64, tier work.Tier) work.JobSpec {
+func (w *world) job(n uint64, tier work.Tier, edit ...func(*work.JobSpec)) work.JobSpec {
 	w.t.Helper()
 	module := w.put([]byte("module"))
 	list := work.ItemList{Args: []string{"{i}"}, Source: work.SourceRange, Range: work.Range{Lo: 1, Hi: n + 1}}
@@ -102,6 +102,9 @@ func (w *world) job(n uint64, tier work.Tier) work.JobSpec {
 		Chain: chainID, Client: "client", Nonce: w.nonce.Add(1), Program: module, Profile: "gw1/1", Items: w.put(list.Encode()), ItemCount: n,
 		Limits: work.Limits{MemoryBytes: 1 << 20, Fuel: 10_000_000_000, OutputBytes: 1 << 20}, Tier: tier,
 		MaxPrice: 5000, Escrow: 100 * gtg, CheckEscrow: 100 * gtg, Indexer: w.key.Public(), IndexerOwner: "owner", MaxCopies: 2, DeadlineHeight: 1 << 20,
+	}
+	for _, f := range edit {
+		f(&s)
 	}
 	if tier != work.TierNone {
 		w.submit("client", ledger.CreateJob{Spec: s})
