@@ -29,7 +29,7 @@ type Runtime struct {
 
 	mu       sync.Mutex // guards the rest
 	closed   bool
-	idle     []*proc // the one used last at the end; at most Slots
+	idle     []*proc // the one used last at the end; at most maxIdle
 	live     map[*proc]bool
 	programs map[work.ProgramID]*program
 	sandbox  string // of the first worker
@@ -366,7 +366,7 @@ func (r *Runtime) release(p *proc) {
 	var oldest *proc
 	if r.closed {
 		oldest = p
-	} else if r.idle = append(r.idle, p); len(r.idle) > r.cfg.Slots {
+	} else if r.idle = append(r.idle, p); len(r.idle) > r.maxIdle() {
 		oldest = r.idle[0]
 		r.idle = slices.Delete(r.idle, 0, 1)
 	}
@@ -375,6 +375,9 @@ func (r *Runtime) release(p *proc) {
 		r.discard(oldest)
 	}
 }
+
+// maxIdle bounds the warm workers: enough for a few programs that take turns.
+func (r *Runtime) maxIdle() int { return max(4, 2*r.cfg.Slots) }
 
 func (r *Runtime) discard(p *proc) {
 	p.close()
