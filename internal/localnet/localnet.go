@@ -1,0 +1,566 @@
+// Package localnet runs a whole network in one process: a validator with its
+// referee, an indexer, providers and checkers, each with its own keys, peer and
+// folder, over the real chain, real peers on loopback and real sandboxes. It
+// serves the demo, `gotong up` and tests.
+//
+// It promises that a home that ran before goes on where it was, also after the
+// process was killed, and that Run returns only when everything has stopped. It
+// decides nothing about work or money; adversaries are given to it as wrappers of
+// a role's runtime, never written into a role.
+package localnet
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	"github.com/gotong-network/gotong/app"
+	"github.com/gotong-network/gotong/internal/adversary"
+	"github.com/gotong-network/gotong/internal/chainnode"
+	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/node"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Names of the accounts of a local network; providers and checkers are numbered.
+const (
+	ClientKey    = "default"
+	ValidatorKey = "validator"
+	IndexerKey   = "indexer"
+	FaucetKey    = "faucet" // founds accounts that come later
+)
+
+// What accounts begin with, and bond.
+const (
+	clientBalance  = 1_000_000 * work.UgtgPerGtg
+	faucetBalance  = 10_000_000 * work.UgtgPerGtg
+	memberBalance  = 10_000 * work.UgtgPerGtg
+	validatorStake = 10_000 * work.UgtgPerGtg
+	providerBond   = 1_000 * work.UgtgPerGtg
+	checkerBond    = 1_000 * work.UgtgPerGtg
+)
+
+// MaxMembers bounds the providers and the checkers of one process.
+const MaxMembers = 64
+
+// Options are a local network.
+type Options struct {
+	Dir       string // its home
+	Providers int    // 0: as many as it had before, or 2
+	Checkers  int    // 0: as many as it had before, or 3
+	// Cheaters makes the first so many providers corrupt every item.
+	Cheaters  int
+	Price     work.Price    // what providers ask; default 1,000 ugtg per work unit
+	BlockTime time.Duration // default 400 ms
+	BatchTime time.Duration // default 10 s
+	RPC       string        // host:port; default a free port of loopback
+	Params    *lifecycle.Params
+	Log       *slog.Logger
+}
+
+// state is local.json: what a restart must know.
+type state struct {
+	Providers int `json:"providers"`
+	Checkers  int `json:"checkers"`
+}
+
+// Network is a local network.
+type Network struct {
+	opts  Options
+	home  *home.Home
+	state state
+	chain *chainnode.Node
+	nodes []*node.Node
+	index *node.Node
+	led   []*cosmos.Client
+	names map[work.Address]string
+}
+
+// chainID is every local network's; homes keep them apart.
+const chainID = "gotong-local"
+
+// Open makes the home if there is none, takes its lock, starts the chain and
+// opens every member. The network works once Run is called; Close must be called
+// if it is not.
+func Open(ctx context.Context, o Options) (_ *Network, err error) {
+	o = o.withDefaults()
+	if o.Providers > MaxMembers || o.Checkers > MaxMembers {
+		return nil, fmt.Errorf("%d providers and %d checkers: a process holds at most %d of each", o.Providers, o.Checkers, MaxMembers)
+	}
+	n := &Network{opts: o, names: map[work.Address]string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+		}
+	}()
+	if err := n.openHome(); err != nil {
+		return nil, err
+	}
+	if err := n.startChain(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openMembers(ctx); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Price == 0 {
+		o.Price = 1000
+	}
+	if o.BlockTime == 0 {
+		o.BlockTime = 400 * time.Millisecond
+	}
+	if o.BatchTime == 0 {
+		o.BatchTime = 10 * time.Second
+	}
+	if o.RPC == "" {
+		o.RPC = "127.0.0.1:0"
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// openHome opens or makes the home, and the keys of every member.
+func (n *Network) openHome() error {
+	h, err := home.Open(n.opts.Dir)
+	if errors.Is(err, home.ErrAbsent) {
+		h, err = home.Create(n.opts.Dir, home.Info{Kind: home.Local, Chain: chainID, Key: ClientKey})
+	}
+	if err != nil {
+		return err
+	}
+	if k := h.Info().Kind; k != home.Local {
+		return fmt.Errorf("%s is the home of a member of %s, not of a local network: use another --home", h.Dir(), h.Info().Chain)
+	}
+	if err := h.Lock(); err != nil {
+		return err
+	}
+	n.home = h
+	if err := n.loadState(); err != nil {
+		return err
+	}
+	for _, name := range n.members() {
+		k, err := n.key(name)
+		if err != nil {
+			return err
+		}
+		n.names[k.Address] = name
+	}
+	return nil
+}
+
+func (n *Network) loadState() error {
+	b, err := os.ReadFile(n.home.Path("local.json"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		n.state = state{2, 3}
+	case err != nil:
+		return err
+	default:
+		if err := json.Unmarshal(b, &n.state); err != nil {
+			return fmt.Errorf("%s: %w: local.json: %v", n.home.Dir(), home.ErrDamaged, err)
+		}
+	}
+	if n.opts.Providers > 0 {
+		n.state.Providers = n.opts.Providers
+	}
+	if n.opts.Checkers > 0 {
+		n.state.Checkers = n.opts.Checkers
+	}
+	b, err = json.Marshal(n.state)
+	if err != nil {
+		return err
+	}
+	return home.WriteFile(n.home.Path("local.json"), append(b, '\n'), 0o600)
+}
+
+func providerName(i int) string { return fmt.Sprintf("provider-%d", i) }
+func checkerName(i int) string  { return fmt.Sprintf("checker-%d", i) }
+
+// members are the names of all accounts.
+func (n *Network) members() []string {
+	l := []string{ClientKey, ValidatorKey, IndexerKey, FaucetKey}
+	for i := range n.state.Providers {
+		l = append(l, providerName(i))
+	}
+	for i := range n.state.Checkers {
+		l = append(l, checkerName(i))
+	}
+	return l
+}
+
+// key loads a member's account key, or makes it.
+func (n *Network) key(name string) (*home.Key, error) {
+	k, err := n.home.LoadKey(name, func() (string, error) {
+		return "", errors.New("a local network's own key must not be encrypted")
+	})
+	if !errors.Is(err, home.ErrNoKey) {
+		return k, err
+	}
+	if k, err = home.NewKey(name); err != nil {
+		return nil, err
+	}
+	return k, n.home.SaveKey(k, "")
+}
+
+// peerKey loads a member's peer key, or makes it.
+func (n *Network) peerKey(name string) (sign.PrivateKey, error) {
+	path := n.home.Path("node", name, "peer.key")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		var seed [32]byte
+		if len(b) != 65 {
+			return sign.PrivateKey{}, fmt.Errorf("%s: %w: want 64 hex digits", path, home.ErrDamaged)
+		}
+		if _, err := hex.Decode(seed[:], b[:64]); err != nil {
+			return sign.PrivateKey{}, fmt.Errorf("%s: %w: %v", path, home.ErrDamaged, err)
+		}
+		return sign.FromSeed(seed), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return sign.PrivateKey{}, err
+	}
+	k, err := sign.NewKey()
+	if err != nil {
+		return k, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return k, err
+	}
+	seed := k.Seed()
+	return k, home.WriteFile(path, []byte(hex.EncodeToString(seed[:])+"\n"), 0o600)
+}
+
+// startChain makes the genesis if there is none, and starts the validator.
+func (n *Network) startChain(ctx context.Context) error {
+	dir := n.home.Path("node", "chain")
+	if !chainnode.Exists(dir) {
+		if err := n.initChain(dir); err != nil {
+			return err
+		}
+	}
+	c, err := chainnode.Open(dir, chainnode.Config{RPC: n.opts.RPC, BlockTime: n.opts.BlockTime, Conserve: true, Log: n.opts.Log.With("part", "chain")})
+	if err != nil {
+		return err
+	}
+	n.chain = c
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return n.waitForBlocks(ctx)
+}
+
+func (n *Network) initChain(dir string) error {
+	p := lifecycle.LocalParams()
+	if n.opts.Params != nil {
+		p = *n.opts.Params
+	}
+	g := app.GenesisConfig{Chain: chainID, Time: time.Now(), Params: p}
+	var operator work.Address
+	for _, name := range n.members() {
+		k, err := n.key(name)
+		if err != nil {
+			return err
+		}
+		balance := work.Amount(memberBalance)
+		switch name {
+		case ClientKey:
+			balance = clientBalance
+		case FaucetKey:
+			balance = faucetBalance
+		case ValidatorKey:
+			operator = k.Address
+		}
+		g.Accounts = append(g.Accounts, app.Account{Address: k.Address, Balance: balance})
+	}
+	return chainnode.Init(dir, chainnode.InitConfig{Genesis: g, Operator: operator, SelfBond: validatorStake})
+}
+
+// waitForBlocks returns once the chain makes blocks.
+func (n *Network) waitForBlocks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	l, err := n.ledgerOf()
+	if err != nil {
+		return err
+	}
+	st, err := l.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("the chain does not answer: %w", err)
+	}
+	first := errors.New("a new block")
+	err = l.Follow(ctx, st.Height+1, func(ledger.Block) error { return first })
+	if errors.Is(err, first) {
+		return nil
+	}
+	return fmt.Errorf("the chain makes no blocks: %w", err)
+}
+
+// ledgerOf gives a ledger that holds the keys of the named members.
+func (n *Network) ledgerOf(names ...string) (*cosmos.Client, error) {
+	l := cosmos.New(n.chain.Client())
+	n.led = append(n.led, l)
+	for _, name := range names {
+		k, err := n.key(name)
+		if err != nil {
+			return nil, err
+		}
+		l.AddKey([32]byte(k.Secret()))
+	}
+	return l, nil
+}
+
+// openMembers opens the indexer, then everybody else, and registers who is not.
+func (n *Network) openMembers(ctx context.Context) error {
+	own := make([]work.Address, n.state.Providers)
+	for i := range own {
+		k, err := n.key(providerName(i))
+		if err != nil {
+			return err
+		}
+		own[i] = k.Address
+	}
+	var err error
+	if n.index, err = n.open(ctx, IndexerKey, func(c *node.Config) { c.Indexer = &node.Indexer{Own: own} }); err != nil {
+		return err
+	}
+	if _, err := n.open(ctx, ValidatorKey, func(c *node.Config) { c.Referee = true }); err != nil {
+		return err
+	}
+	for i := range n.state.Providers {
+		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
+			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, BatchTime: n.opts.BatchTime, Own: n.isClient}
+			if i < n.opts.Cheaters {
+				c.Provider.Wrap = adversary.CorruptRuntime
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	for i := range n.state.Checkers {
+		if _, err := n.open(ctx, checkerName(i), func(c *node.Config) { c.Checker = &node.Checker{Slots: 1} }); err != nil {
+			return err
+		}
+	}
+	return n.register(ctx)
+}
+
+// isClient reports whether an account may use tier none here.
+func (n *Network) isClient(a work.Address) bool { return n.names[a] == ClientKey }
+
+func (n *Network) open(ctx context.Context, name string, roles func(*node.Config)) (*node.Node, error) {
+	k, err := n.key(name)
+	if err != nil {
+		return nil, err
+	}
+	pk, err := n.peerKey(name)
+	if err != nil {
+		return nil, err
+	}
+	l, err := n.ledgerOf(name)
+	if err != nil {
+		return nil, err
+	}
+	c := node.Config{
+		Dir: n.home.Path("node", name), Cache: n.home.Path("cache"), Chain: chainID, Account: k.Address, Key: pk,
+		Ledger: l, Known: n.known, Log: n.opts.Log.With("node", name),
+	}
+	roles(&c)
+	m, err := node.New(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	n.nodes = append(n.nodes, m)
+	return m, nil
+}
+
+// known is everybody's way to the others: through the indexer.
+func (n *Network) known() []p2p.Peer {
+	if n.index == nil {
+		return nil
+	}
+	return []p2p.Peer{n.index.Self()}
+}
+
+// register bonds the members that are not, founding those that came after the
+// genesis.
+func (n *Network) register(ctx context.Context) error {
+	l, err := n.ledgerOf(n.members()...)
+	if err != nil {
+		return err
+	}
+	type member struct {
+		name string
+		role lifecycle.Role
+		bond work.Amount
+	}
+	var all []member
+	for i := range n.state.Providers {
+		all = append(all, member{providerName(i), lifecycle.RoleProvider, providerBond})
+	}
+	for i := range n.state.Checkers {
+		all = append(all, member{checkerName(i), lifecycle.RoleChecker, checkerBond})
+	}
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, m := range all {
+		wg.Go(func() { errs[i] = n.registerOne(ctx, l, m.name, m.role, m.bond) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (n *Network) registerOne(ctx context.Context, l ledger.Ledger, name string, role lifecycle.Role, bond work.Amount) error {
+	k, err := n.key(name)
+	if err != nil {
+		return err
+	}
+	pk, err := n.peerKey(name)
+	if err != nil {
+		return err
+	}
+	switch _, err := l.Party(ctx, role, k.Address); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, ledger.ErrNotFound):
+		return fmt.Errorf("register %s: %w", name, err)
+	}
+	if has, err := l.Balance(ctx, k.Address); err != nil {
+		return fmt.Errorf("register %s: %w", name, err)
+	} else if has < bond {
+		f, err := n.key(FaucetKey)
+		if err != nil {
+			return err
+		}
+		if _, err := l.Submit(ctx, f.Address, ledger.Send{To: k.Address, Amount: memberBalance}); err != nil {
+			return fmt.Errorf("found %s: %w", name, err)
+		}
+	}
+	if _, err := l.Submit(ctx, k.Address, ledger.Register{Role: role, Peer: pk.Public(), Bond: bond}); err != nil {
+		return fmt.Errorf("register %s: %w", name, err)
+	}
+	return nil
+}
+
+// Run plays all roles until ctx ends or something fails, then stops everything.
+func (n *Network) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex // guards errs
+		errs []error
+	)
+	for _, m := range n.nodes {
+		wg.Go(func() {
+			defer cancel()
+			if err := m.Run(ctx); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-n.chain.Failed():
+			mu.Lock()
+			errs = append(errs, n.chain.Err())
+			mu.Unlock()
+			cancel()
+		}
+	})
+	if err := n.announce(); err != nil {
+		cancel()
+		errs = append(errs, err)
+	}
+	wg.Wait()
+	n.nodes = nil // each closed itself
+	return errors.Join(append(errs, n.Close())...)
+}
+
+// announce writes where the network answers.
+func (n *Network) announce() error {
+	k, err := n.key(IndexerKey)
+	if err != nil {
+		return err
+	}
+	return n.home.WriteNetwork(home.Network{Chain: chainID, RPC: n.chain.RPC(), Indexer: n.index.Self(), IndexerOwner: k.Address, Pid: os.Getpid()})
+}
+
+// Close ends what Open started. After Run there is nothing left to close.
+func (n *Network) Close() error {
+	var errs []error
+	for _, m := range n.nodes {
+		errs = append(errs, m.Close())
+	}
+	n.nodes = nil
+	for _, l := range n.led {
+		errs = append(errs, l.Close())
+	}
+	n.led = nil
+	if n.chain != nil {
+		errs = append(errs, n.chain.Stop())
+		n.chain = nil
+	}
+	if n.home != nil {
+		errs = append(errs, n.home.Unlock())
+	}
+	return errors.Join(errs...)
+}
+
+// Home is the network's home.
+func (n *Network) Home() *home.Home { return n.home }
+
+// RPC is the URL of the chain's RPC server.
+func (n *Network) RPC() string { return n.chain.RPC() }
+
+// Providers, Checkers: accounts by number.
+func (n *Network) Providers() ([]work.Address, error) {
+	return n.accounts(n.state.Providers, providerName)
+}
+
+// Checkers gives the checkers' accounts by number.
+func (n *Network) Checkers() ([]work.Address, error) {
+	return n.accounts(n.state.Checkers, checkerName)
+}
+
+func (n *Network) accounts(count int, name func(int) string) ([]work.Address, error) {
+	out := make([]work.Address, count)
+	for i := range out {
+		k, err := n.key(name(i))
+		if err != nil {
+			return nil, err
+		}
+		out[i] = k.Address
+	}
+	return out, nil
+}
+
+// Ledger gives a ledger that holds the client's key, for a client in this process.
+func (n *Network) Ledger() (ledger.Ledger, error) { return n.ledgerOf(ClientKey) }
+
+// Name is what an account is called here, empty for a stranger's.
+func (n *Network) Name(a work.Address) string { return n.names[a] }
+
+// DefaultSlots is how many items this machine runs at once without waiting.
+func DefaultSlots() int { return goruntime.NumCPU() }

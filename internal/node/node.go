@@ -1,0 +1,287 @@
+// Package node puts one participant together: a peer with an account that plays
+// some of the roles, over the real adapters. It is a value: New opens what is
+// durable, Run plays the roles until its context ends, and everything that was
+// started has stopped when Run returns.
+//
+// It promises plain wiring, one constructor per part, top to bottom. It decides
+// nothing that a role decides, and keeps no state of its own: each role has its
+// folder below the node's.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/blob"
+	"github.com/gotong-network/gotong/internal/checker"
+	"github.com/gotong-network/gotong/internal/indexer"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/p2p/libp2p"
+	"github.com/gotong-network/gotong/internal/provider"
+	"github.com/gotong-network/gotong/internal/referee"
+	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/runtime/wasm"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+// Config is one participant.
+type Config struct {
+	Dir     string // everything durable
+	Cache   string // compiled programs, shared by the nodes of a machine
+	Chain   string
+	Account work.Address
+	Key     sign.PrivateKey // peer key
+	Ledger  ledger.Ledger   // holds Account's key
+	Listen  []string        // multiaddrs; empty: loopback, any port
+	// Known finds peers that are asked for blobs or gossip: bootstrap of a network
+	// without discovery. Called whenever it is needed.
+	Known func() []p2p.Peer
+	Log   *slog.Logger
+
+	Provider *Provider
+	Indexer  *Indexer
+	Checker  *Checker
+	Referee  bool
+}
+
+// Provider is how the provider's role is played.
+type Provider struct {
+	Slots     int
+	Price     work.Price
+	BatchTime time.Duration
+	// Wrap changes the runtime; for adversaries of tests and the demo. nil: as it is.
+	Wrap func(runtime.Runtime) runtime.Runtime
+	// Own reports clients that are served off the chain, unpaid (tier none).
+	Own func(work.Address) bool
+}
+
+// Checker is how the checker's role is played.
+type Checker struct{ Slots int }
+
+// Indexer is how the indexer's role is played.
+type Indexer struct {
+	Own []work.Address // providers that serve tier none
+}
+
+// Node is one participant.
+type Node struct {
+	cfg   Config
+	net   *libp2p.Network
+	blobs *blob.FileStore
+	fetch *blob.NetFetcher
+	rt    runtime.Runtime // nil if no role executes
+	roles []role
+}
+
+type role struct {
+	name string
+	run  func(context.Context) error
+}
+
+// New opens the node's folder and its parts; nothing is said to anybody before
+// Run.
+func New(ctx context.Context, cfg Config) (_ *Node, err error) {
+	n := &Node{cfg: cfg}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("node %s: %w", filepath.Base(cfg.Dir), errors.Join(err, n.close()))
+		}
+	}()
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	if n.net, err = libp2p.New(ctx, libp2p.Config{Key: cfg.Key, Listen: cfg.Listen, Log: cfg.Log}); err != nil {
+		return nil, err
+	}
+	if n.blobs, err = blob.OpenStore(filepath.Join(cfg.Dir, "blobs"), blob.Options{Log: cfg.Log}); err != nil {
+		return nil, err
+	}
+	// Clients hand an indexer what their jobs need; nobody pushes to the others.
+	accept := func(sign.PublicKey, work.BlobID) bool { return cfg.Indexer != nil }
+	n.net.Handle(p2p.ProtocolBlob, blob.Server(n.blobs, blob.ServerOptions{AcceptPush: accept, Log: cfg.Log}))
+	n.fetch = blob.NewFetcher(n.net, n.blobs, blob.FetcherOptions{Log: cfg.Log})
+
+	if slots := cfg.slots(); slots > 0 {
+		if n.rt, err = wasm.New(wasm.Config{Dir: cfg.Cache, Blobs: n.blobs, Slots: slots, Log: cfg.Log}); err != nil {
+			return nil, err
+		}
+	}
+	for _, add := range []func() error{n.addIndexer, n.addProvider, n.addChecker, n.addReferee} {
+		if err := add(); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (c *Config) slots() (n int) {
+	if c.Provider != nil {
+		n += max(c.Provider.Slots, 1)
+	}
+	if c.Checker != nil {
+		n += max(c.Checker.Slots, 1)
+	}
+	if c.Referee {
+		n++
+	}
+	return n
+}
+
+// Self is how others reach the node.
+func (n *Node) Self() p2p.Peer { return n.net.Self() }
+
+// Network is the node's port to peers, for clients in the same process.
+func (n *Node) Network() p2p.Network { return n.net }
+
+// Run plays the roles until ctx ends or one of them fails, then stops all.
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, p := range n.known() {
+		if err := n.net.Connect(ctx, p); err != nil {
+			n.cfg.Log.Warn("peer is not there yet", "peer", p.Key, "err", err)
+		}
+	}
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex // guards errs
+		errs []error
+	)
+	for _, r := range n.roles {
+		wg.Go(func() {
+			err := r.run(ctx)
+			cancel()
+			if err != nil && !errors.Is(err, context.Canceled) {
+				mu.Lock()
+				errs = append(errs, fmt.Errorf("%s of %s: %w", r.name, n.cfg.Account, err))
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(append(errs, n.close())...)
+}
+
+func (n *Node) known() []p2p.Peer {
+	if n.cfg.Known == nil {
+		return nil
+	}
+	self := n.cfg.Key.Public()
+	var out []p2p.Peer
+	for _, p := range n.cfg.Known() {
+		if p.Key != self {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// holders are the peers that may have a job's blobs: its indexer first.
+func (n *Node) holders(_ context.Context, j *lifecycle.Job) []p2p.Peer {
+	all := n.known()
+	var first, rest []p2p.Peer
+	for _, p := range all {
+		if p.Key == j.Spec.Indexer {
+			first = append(first, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return append(first, rest...)
+}
+
+func (n *Node) addIndexer() error {
+	if n.cfg.Indexer == nil {
+		return nil
+	}
+	x, err := indexer.New(indexer.Config{
+		Chain: n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.net, Blobs: n.blobs, Fetcher: n.fetch,
+		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.roles = append(n.roles, role{"indexer", x.Run})
+	return nil
+}
+
+func (n *Node) addProvider() error {
+	c := n.cfg.Provider
+	if c == nil {
+		return nil
+	}
+	rt := n.rt
+	if c.Wrap != nil {
+		rt = c.Wrap(rt)
+	}
+	p, err := provider.New(provider.Config{
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.net,
+		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
+		MinPrice: c.Price, BatchTime: c.BatchTime, Own: c.Own, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.roles = append(n.roles, role{"provider", p.Run})
+	return nil
+}
+
+func (n *Node) addChecker() error {
+	if n.cfg.Checker == nil {
+		return nil
+	}
+	c, err := checker.New(checker.Config{
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Dir: filepath.Join(n.cfg.Dir, "checker"), Holders: n.holders, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.roles = append(n.roles, role{"checker", c.Run})
+	return nil
+}
+
+func (n *Node) addReferee() error {
+	if !n.cfg.Referee {
+		return nil
+	}
+	r, err := referee.New(referee.Config{
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Dir: filepath.Join(n.cfg.Dir, "referee"), Holders: n.holders, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return err
+	}
+	n.roles = append(n.roles, role{"referee", r.Run})
+	return nil
+}
+
+// Close ends the parts of a node that did not run; Run closes by itself.
+func (n *Node) Close() error { return n.close() }
+
+// close ends the parts, last opened first.
+func (n *Node) close() error {
+	var errs []error
+	if n.fetch != nil {
+		errs = append(errs, n.fetch.Close())
+	}
+	if n.net != nil {
+		errs = append(errs, n.net.Close())
+	}
+	if n.rt != nil {
+		errs = append(errs, n.rt.Close())
+	}
+	if n.blobs != nil {
+		errs = append(errs, n.blobs.Close())
+	}
+	return errors.Join(errs...)
+}
