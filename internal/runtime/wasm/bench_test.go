@@ -5,6 +5,7 @@ package wasm
 import (
 	"context"
 	"io"
+	"os"
 	"testing"
 	"time"
 
@@ -102,9 +103,10 @@ func BenchmarkMemoryDigest(b *testing.B) {
 	for i := range mem {
 		mem[i] = byte(i*7 + i>>12)
 	}
+	var d digester
 	b.SetBytes(int64(len(mem)))
 	for b.Loop() {
-		memoryDigest(mem, nil, nil, nil)
+		d.memory(mem, nil, nil, nil)
 	}
 }
 
@@ -119,6 +121,9 @@ func testEngine(t testing.TB, module []byte) *engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.close() })
+	if e.arena.pagemap, err = os.Open("/proc/self/pagemap"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.close(); e.arena.pagemap.Close() })
 	return e
 }

@@ -36,9 +36,9 @@ const (
 // prepareTimeout bounds rewriting, compiling or loading one program.
 const prepareTimeout = 10 * time.Minute
 
-// slowestFuelPerSec is a speed below which a host is of no use: a fortieth of
-// what a slow core reaches.
-const slowestFuelPerSec = 10_000_000
+// slowestFuelPerSec is a speed below which a host is of no use. Cores reach
+// hundreds to thousands of millions; fuel, not time, is an item's limit.
+const slowestFuelPerSec = 50_000_000
 
 // DefaultTimeout is half a minute and the time that the slowest useful host
 // takes for the fuel, at most two days.

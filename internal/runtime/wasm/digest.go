@@ -14,7 +14,13 @@ import (
 // blockBytes is the unit of the memory digest and of its fuel.
 const blockBytes = 4 << 10
 
-// memoryDigest is the Memory of a leaf: it names the final state of the
+// digester computes memory digests, one at a time. The zero value is ready.
+type digester struct {
+	hash treeHash
+	list []byte
+}
+
+// memory is the Memory of a leaf: it names the final state of the
 // program, and no one can guess it without having run the program.
 //
 // Let the initial memory be gw1.Module.Image followed by zeros without end, and
@@ -35,9 +41,9 @@ const blockBytes = 4 << 10
 // Unchanged blocks need no hashing because the program id already names them.
 // touched, if not nil, yields ranges of block numbers that hold every changed
 // block; the others are known to be unchanged.
-func memoryDigest(mem, image []byte, touched func(yield func(lo, hi int) bool), globals []byte) (work.Hash, uint64) {
-	var h treeHash
-	list := make([]byte, 0, 256)
+func (d *digester) memory(mem, image []byte, touched func(yield func(lo, hi int) bool), globals []byte) (work.Hash, uint64) {
+	h, list := &d.hash, d.list[:0]
+	h.reset()
 	count := uint32(0)
 	scan := func(lo, hi int) bool {
 		for n := lo; n < hi; n++ {
@@ -56,6 +62,7 @@ func memoryDigest(mem, image []byte, touched func(yield func(lo, hi int) bool), 
 	} else {
 		touched(scan)
 	}
+	d.list = list
 	content := h.sum()
 	var head [12]byte
 	binary.BigEndian.PutUint64(head[:], uint64(len(mem)))
@@ -105,6 +112,8 @@ type treeHash struct {
 	chunks uint64        // compressed so far; a multiple of guts.MaxSIMD
 	stack  [64][8]uint32 // subtree roots by height, occupied where chunks has its bit
 }
+
+func (h *treeHash) reset() { h.n, h.chunks = 0, 0 }
 
 func (h *treeHash) write(p []byte) {
 	for len(p) > 0 {

@@ -28,6 +28,7 @@ type engine struct {
 	compiled wazero.CompiledModule
 	config   wazero.ModuleConfig
 	arena    *arena
+	digester digester
 	ctx      context.Context // of instantiation: carries the allocator, nothing else
 
 	// Of the item that runs; WASI calls find them here.
@@ -45,7 +46,8 @@ func newEngine(ctx context.Context, m *gw1.Module, dir string, memory uint64) (*
 	// Never close-on-context: it costs five times the speed, and fuel bounds a run.
 	rt := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().
 		WithCoreFeatures(api.CoreFeaturesV2).WithCompilationCache(cache).WithDebugInfoEnabled(false))
-	e := &engine{module: m, runtime: rt, config: wazero.NewModuleConfig().WithName("").WithStartFunctions()}
+	e := &engine{module: m, runtime: rt, config: wazero.NewModuleConfig().WithName("").WithStartFunctions().
+		WithRandSource(bytes.NewReader(nil))} // nobody reads it; the default one costs as much as an instance
 	if err := e.registerHost(ctx); err != nil {
 		return nil, err
 	}
@@ -122,7 +124,7 @@ func (e *engine) run(r *request, files []io.ReaderAt) (resp *response, err error
 	}
 	if !r.began {
 		resp = &response{outcome: work.Outcome{Kind: work.OutOfFuel}}
-		resp.memory, resp.blocks = memoryDigest(nil, nil, nil, nil)
+		resp.memory, resp.blocks = e.digester.memory(nil, nil, nil, nil)
 		return resp, nil
 	}
 	if r.memory < e.module.MemoryMin {
@@ -225,7 +227,7 @@ func (e *engine) digest(instance api.Module) (work.Hash, uint64) {
 		g := e.module.MutableGlobals[i]
 		return globalBits(instance.ExportedGlobal(g.Name), g.Type)
 	})
-	return memoryDigest(e.arena.bytes(), e.module.Image, e.arena.touched(), globals)
+	return e.digester.memory(e.arena.bytes(), e.module.Image, e.arena.touched(), globals)
 }
 
 // globalBits reads a global's value. wazero's public interface has only the low

@@ -44,9 +44,9 @@ func memoryFile(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// start starts a worker; it must run on the spawner's thread, because the kernel
+// startProc starts a worker; it must run on the spawner's thread, because the kernel
 // ends the worker when the thread that started it ends.
-func startProc(exe string) (*proc, error) {
+func startProc(exe string, threads int) (*proc, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("pipe to a worker: %w", err)
@@ -61,7 +61,7 @@ func startProc(exe string) (*proc, error) {
 	p := &proc{conn: conn.(*net.UnixConn), in: bufio.NewReaderSize(conn, 32<<10), done: make(chan struct{})}
 	p.cmd = &exec.Cmd{
 		Path: exe, Args: []string{workerName}, Dir: "/",
-		Env:         []string{"GOMAXPROCS=2", "GOTRACEBACK=single", "GOGC=200"},
+		Env:         []string{fmt.Sprintf("GOMAXPROCS=%d", threads), "GOTRACEBACK=single", "GOGC=200"},
 		ExtraFiles:  []*os.File{theirs},
 		Stderr:      &p.stderr,
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true},

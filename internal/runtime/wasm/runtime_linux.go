@@ -91,6 +91,7 @@ func (r *Runtime) Close() error {
 	r.mu.Lock()
 	if r.closed {
 		r.mu.Unlock()
+		r.spawner.Wait() // whoever came first ends last
 		return nil
 	}
 	r.closed = true
@@ -156,6 +157,7 @@ func (r *Runtime) enter() error {
 const (
 	chunkItems = 128
 	chunkBytes = 48 << 10
+	chunkFiles = 64 // descriptors: the kernel bounds how many are on their way
 )
 
 // chunk runs some tasks from the front, all of one program, and says how many.
@@ -167,18 +169,18 @@ func (r *Runtime) chunk(ctx context.Context, tasks []runtime.Task, results []run
 			j.close()
 		}
 	}()
-	n, size := 0, 0
+	n, size, files := 0, 0, 0
 	for ; n < len(tasks) && n < chunkItems && tasks[n].Program == tasks[0].Program && tasks[n].Profile == tasks[0].Profile; n++ {
 		j, err := r.prepare(ctx, &tasks[n])
 		if err != nil {
 			results[n].Err = err
 			continue
 		}
-		if len(jobs) > 0 && size+len(j.frame) > chunkBytes {
+		if len(jobs) > 0 && (size+len(j.frame) > chunkBytes || files+len(j.files) > chunkFiles) {
 			j.close()
 			break
 		}
-		size += len(j.frame)
+		size, files = size+len(j.frame), files+len(j.files)
 		jobs, index = append(jobs, j), append(index, n)
 	}
 	if len(jobs) == 0 {
@@ -391,8 +393,12 @@ func (r *Runtime) startWorker(ctx context.Context, h hello, files ...*os.File) (
 	var p *proc
 	var err error
 	started := make(chan struct{})
+	threads := 2 // the item's, and one for the collector
+	if h.prepare {
+		threads = min(8, goruntime.NumCPU())
+	}
 	r.spawn <- func() {
-		p, err = startProc(r.cfg.SelfExe)
+		p, err = startProc(r.cfg.SelfExe, threads)
 		close(started)
 	}
 	<-started
@@ -487,6 +493,9 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 	dir := r.programDir(j.program)
 	if _, err := os.Stat(filepath.Join(dir, sealFile)); err == nil {
 		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil { // what lost its seal
+		return &runtime.HostFault{Err: err}
 	}
 	id := j.task.Program
 	blob, err := r.cfg.Blobs.Open(id)

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 		hostile = hostileFromEnv()
 	}
 	MaybeWorker()
+	if os.Getenv(orphanEnv) != "" {
+		orphanMain()
+	}
 	dir, err := os.MkdirTemp("", "wasm")
 	if err != nil {
 		panic(err)
@@ -50,6 +53,12 @@ func open(t testing.TB, cfg Config) *Runtime {
 
 func factory(t testing.TB, blobs runtime.Blobs) runtime.Runtime { return open(t, Config{Blobs: blobs}) }
 
-func TestConformance(t *testing.T) { runtimetest.Suite(t, gw1.Version, factory) }
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	runtimetest.Suite(t, gw1.Version, factory)
+}
 
-func TestEscape(t *testing.T) { runtimetest.Escape(t, gw1.Version, factory) }
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	runtimetest.Escape(t, gw1.Version, factory)
+}
