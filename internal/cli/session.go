@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/p2p/libp2p"
+	"github.com/gotong-network/gotong/sign"
+)
+
+// answerTimeout is how long the chain and the indexer may take to answer first.
+const answerTimeout = 10 * time.Second
+
+// session is an open way to the network of the home.
+type session struct {
+	Home    *home.Home
+	Network home.Network
+	Key     *home.Key // nil without an account (see reach)
+	Ledger  ledger.Ledger
+	Net     p2p.Network // nil without peers (see reach)
+
+	closers []func() error
+}
+
+// Close ends the session's connections.
+func (s *session) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+// What a session is made for.
+const (
+	withKey   = 1 << iota // sign as the account
+	withPeers             // speak to the indexer
+)
+
+// connect opens the chain, the account and the way to the indexer.
+func (a *app) connect(ctx context.Context) (*session, error) { return a.reach(ctx, withKey|withPeers) }
+
+// reach opens the chain, and what else the needs say.
+func (a *app) reach(ctx context.Context, needs int) (_ *session, err error) {
+	s := &session{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.Home, err = home.Open(a.homeDir); err != nil {
+		return nil, err
+	}
+	if s.Network, err = s.Home.ReadNetwork(); err != nil {
+		return nil, a.howToStart(err)
+	}
+	if needs&withKey != 0 {
+		if s.Key, err = a.loadKey(s.Home); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.openLedger(ctx, s); err != nil {
+		return nil, err
+	}
+	if needs&withPeers != 0 {
+		if err := a.openPeers(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// openLedger speaks to the chain and makes sure that it is the home's.
+func (a *app) openLedger(ctx context.Context, s *session) error {
+	l, err := cosmos.Dial(s.Network.RPC)
+	if err != nil {
+		return err
+	}
+	s.Ledger = l
+	s.closers = append(s.closers, l.Close)
+	call, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	st, err := l.Status(call)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return a.howToStart(fmt.Errorf("the chain at %s does not answer: %w", s.Network.RPC, unreachable(err)))
+	case st.Chain != s.Home.Info().Chain:
+		return a.howToStart(fmt.Errorf("%s answers for the chain %q and this home belongs to %q: %w", s.Network.RPC, st.Chain, s.Home.Info().Chain, ledger.ErrUnreachable))
+	}
+	if s.Key != nil {
+		l.AddKey([32]byte(s.Key.Secret()))
+	}
+	return nil
+}
+
+// openPeers starts a peer of its own, with a key for this process only, and
+// connects it to the indexer.
+func (a *app) openPeers(ctx context.Context, s *session) error {
+	k, err := sign.NewKey()
+	if err != nil {
+		return err
+	}
+	n, err := libp2p.New(ctx, libp2p.Config{Key: k, Log: a.log()})
+	if err != nil {
+		return err
+	}
+	s.Net = n
+	s.closers = append(s.closers, n.Close)
+	call, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := n.Connect(call, s.Network.Indexer); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return a.howToStart(fmt.Errorf("the indexer does not answer: %w", unreachable(err)))
+	}
+	return nil
+}
+
+// unreachable lets a failed first call count as an unreachable network, whatever
+// it was.
+func unreachable(err error) error {
+	if errors.Is(err, ledger.ErrUnreachable) || errors.Is(err, p2p.ErrUnreachable) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ledger.ErrUnreachable, noCancel{err})
+}
+
+// noCancel hides that a call of ours ran out of time: nobody interrupted it.
+type noCancel struct{ err error }
+
+// Error implements error.
+func (e noCancel) Error() string { return e.err.Error() }
+
+func (a *app) howToStart(err error) error {
+	return fmt.Errorf("%w: start the network with `gotong up --home %s`, or choose another --home", err, a.homeDir)
+}
+
+// loadKey loads the account that --key names, or the home's default one.
+func (a *app) loadKey(h *home.Home) (*home.Key, error) {
+	name := a.keyName
+	if name == "" {
+		name = h.Info().Key
+	}
+	if name == "" {
+		return nil, usagef("%s has no default key: name one with --key", h.Dir())
+	}
+	return h.LoadKey(name, func() (string, error) { return a.passphrase("Passphrase of key "+name+": ", false) })
+}
+
+// passphrase reads --passphrase-file, or asks at the terminal without showing what
+// is typed; twice if it is a new one.
+func (a *app) passphrase(prompt string, isNew bool) (string, error) {
+	if a.passphraseFile != "" {
+		return readPassphrase(a.passphraseFile)
+	}
+	f, ok := a.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return "", usagef("a passphrase is needed and there is no terminal to ask at: give --passphrase-file FILE")
+	}
+	ask := func(prompt string) (string, error) {
+		fmt.Fprint(a.errw, prompt)
+		b, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(a.errw)
+		if err != nil {
+			return "", fmt.Errorf("read the passphrase: %w", err)
+		}
+		return string(b), nil
+	}
+	p, err := ask(prompt)
+	if err != nil {
+		return "", err
+	}
+	if p == "" {
+		return "", usagef("the passphrase is empty: nothing was changed")
+	}
+	if isNew {
+		again, err := ask("Again: ")
+		if err != nil {
+			return "", err
+		}
+		if again != p {
+			return "", usagef("the passphrases differ: nothing was changed")
+		}
+	}
+	return p, nil
+}
+
+// readPassphrase reads the first line of a file.
+func readPassphrase(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", usagef("passphrase file: %w", err)
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	sc.Scan()
+	if err := sc.Err(); err != nil {
+		return "", usagef("passphrase file %s: %w", path, err)
+	}
+	p := strings.TrimRight(sc.Text(), "\r")
+	if p == "" {
+		return "", usagef("the first line of the passphrase file %s is empty", path)
+	}
+	return p, nil
+}
