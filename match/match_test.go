@@ -185,7 +185,7 @@ func TestChunkSize(t *testing.T) {
 		{"wanted duration", auto, 2, 10000, 4, 30},
 		{"an item longer than wanted", auto, 100, 10000, 4, 1},
 		{"bounded by a receipt", auto, 1e-6, 1 << 30, 4, match.MaxAutoChunk},
-		{"smaller at the tail", auto, 2, 40, 4, 5},
+		{"smaller at the tail", auto, 2, 40, 4, 3},
 		{"one at the very end", auto, 2, 1, 4, 1},
 		{"default duration", match.Chunking{}, 1, 10000, 1, 10},
 	} {

@@ -41,7 +41,8 @@ func (c Chunking) Size(itemSeconds float64, waiting, allSlots uint64) uint64 {
 		seconds = defaultSeconds
 	}
 	n := uint64(min(seconds/itemSeconds, MaxAutoChunk))
-	tail := (waiting + 2*max(allSlots, 1) - 1) / (2 * max(allSlots, 1))
+	rounds := 4 * max(allSlots, 1)
+	tail := (waiting + rounds - 1) / rounds
 	return max(min(n, tail), 1)
 }
 

@@ -116,6 +116,7 @@ type dealing struct {
 	pause      time.Time // it sent items back: nothing new before
 	failPause  time.Duration
 	busy       bool
+	warm       bool      // a result came: the program is compiled and its inputs are there
 	since      time.Time // of the measurement
 	n          uint64
 	rate       float64              // items a second
@@ -144,6 +145,12 @@ const measureEvery = 20 * time.Millisecond
 // returned takes n results in; left is what the provider still has. It gives the
 // seconds that one item took a slot, 0 when it is not time to tell.
 func (d *dealing) returned(n, left uint64, slots uint32, now time.Time) (itemSeconds float64) {
+	if !d.warm {
+		// The first result's time holds the program's compilation and the transfer of
+		// inputs: it says nothing about the items behind it.
+		d.warm, d.busy, d.since, d.n = true, left > 0, now, 0
+		return 0
+	}
 	d.n += n
 	dt := now.Sub(d.since)
 	if d.n == 0 || dt < measureEvery && left > 0 {

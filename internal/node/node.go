@@ -146,16 +146,24 @@ func (n *Node) Network() p2p.Network { return n.net }
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for _, p := range n.known() {
-		if err := n.net.Connect(ctx, p); err != nil {
-			n.cfg.Log.Warn("peer is not there yet", "peer", p.Key, "err", err)
-		}
-	}
+	n.connect(ctx)
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex // guards errs
 		errs []error
 	)
+	wg.Go(func() {
+		t := time.NewTicker(reconnectEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				n.connect(ctx)
+			}
+		}
+	})
 	for _, r := range n.roles {
 		wg.Go(func() {
 			err := r.run(ctx)
@@ -169,6 +177,18 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	wg.Wait()
 	return errors.Join(append(errs, n.close())...)
+}
+
+// reconnectEvery is how often a node looks whether it still has its known peers.
+const reconnectEvery = 5 * time.Second
+
+// connect connects to the known peers; those it has cost nothing.
+func (n *Node) connect(ctx context.Context) {
+	for _, p := range n.known() {
+		if err := n.net.Connect(ctx, p); err != nil && ctx.Err() == nil {
+			n.cfg.Log.Warn("peer is not there", "peer", p.Key, "err", err)
+		}
+	}
 }
 
 func (n *Node) known() []p2p.Peer {

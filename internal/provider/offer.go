@@ -10,7 +10,10 @@ import (
 // Gossip costs every node that hears it: offers are this far apart at least, and
 // a smaller move of the load is not worth one.
 const (
-	offerPause  = time.Second
+	offerPause = time.Second
+	// A message that is published before the mesh of a fresh connection has formed
+	// reaches nobody: the first offers follow each other at once, then ever slower.
+	firstPause  = 100 * time.Millisecond
 	minLoadMove = 100
 )
 
@@ -21,6 +24,7 @@ func (p *Provider) offer(ctx context.Context) {
 	defer t.Stop()
 	var last time.Time
 	var told uint32 // load of the last offer
+	pause := firstPause
 	for {
 		select {
 		case <-ctx.Done():
@@ -40,7 +44,8 @@ func (p *Provider) offer(ctx context.Context) {
 			p.log.Warn("cannot publish the offer: trying again", "topic", p.OfferTopic, "err", err)
 		}
 		last, told = time.Now(), o.Load
-		t.Reset(p.OfferInterval)
+		t.Reset(min(pause, p.OfferInterval))
+		pause = min(2*pause, p.OfferInterval)
 	}
 }
 
@@ -67,8 +72,8 @@ func (p *Provider) loadNow() uint32 {
 }
 
 // askingPrice follows utilisation between the owner's bounds.
-func askingPrice(lo, hi work.Price, minLoadMovee uint32) work.Price {
-	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(minLoadMovee, 1000)), 1000)
+func askingPrice(lo, hi work.Price, load uint32) work.Price {
+	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(load, 1000)), 1000)
 	if err != nil {
 		return hi
 	}

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/work"
@@ -484,6 +486,9 @@ func (r *Runtime) forget(id work.ProgramID) {
 	r.mu.Unlock()
 }
 
+// lockSuffix ends the names of files that are locked while a program is compiled.
+const lockSuffix = ".lock"
+
 // freshPrefix begins the names of folders that are being filled.
 const freshPrefix = ".fresh-"
 
@@ -491,6 +496,17 @@ const freshPrefix = ".fresh-"
 // cache: whoever comes second finds the first one's folder, which is as good.
 func (r *Runtime) compile(ctx context.Context, j *job) error {
 	dir := r.programDir(j.program)
+	// Compiling takes seconds of a core: of all runtimes and processes that share
+	// the cache, one does it, and the others wait. The file stays: removing it
+	// would let two hold the lock.
+	lock := flock.New(dir + lockSuffix)
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return &runtime.HostFault{Err: fmt.Errorf("lock the cache of compiled programs: %w", err)}
+	}
+	defer lock.Unlock() // closing the file is what unlocks; nothing can be done about a fault
 	if _, err := os.Stat(filepath.Join(dir, sealFile)); err == nil {
 		return nil
 	}
