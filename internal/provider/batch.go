@@ -146,18 +146,6 @@ func nodesOf(leaves []work.Leaf, salt work.Hash, job work.JobID) []work.Node {
 	return nodes
 }
 
-// drawnLeaves are the leaves that the draws of an opened batch ask for.
-func drawnLeaves(leaves []work.Leaf, draws []lifecycle.Draw) ([]work.Leaf, bool) {
-	out := make([]work.Leaf, len(draws))
-	for i, d := range draws {
-		if !d.Opened || d.Position >= uint64(len(leaves)) {
-			return nil, false
-		}
-		out[i] = leaves[d.Position]
-	}
-	return out, true
-}
-
 // fullItems are the items of a job that no further copy is paid for.
 func fullItems(j *lifecycle.Job) work.RangeSet {
 	if len(j.Copies) == 0 || len(j.Copies) < int(j.Spec.MaxCopies) {

@@ -341,7 +341,8 @@ func (p *Provider) prepareBatch(j *job, chunks []*chunk, n need) (*batch, error)
 	if err != nil {
 		return nil, err
 	}
-	if b.root, err = work.Root(nodesOf(leaves, salt, j.id)); err != nil {
+	b.nodes = nodesOf(leaves, salt, j.id)
+	if b.root, err = work.Root(b.nodes); err != nil {
 		return nil, fmt.Errorf("root of a batch: %w", err)
 	}
 	b.id = work.BatchIDOf(p.Chain, j.id, p.Account, b.items, b.root)
@@ -391,6 +392,33 @@ func (p *Provider) leaves(b *batch) ([]work.Leaf, error) {
 	out := make([]work.Leaf, len(l))
 	for i := range l {
 		out[i] = l[i].leaf
+	}
+	return out, nil
+}
+
+// leavesOf reads the leaves of some items of a batch, and only their chunks.
+func (p *Provider) leavesOf(b *batch, items []uint64) ([]work.Leaf, error) {
+	out := make([]work.Leaf, len(items))
+	for _, c := range b.chunks {
+		if !slices.ContainsFunc(items, c.items.Contains) {
+			continue
+		}
+		r, err := p.receipt(b.job.id, c.seq)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", errRecords, err)
+		}
+		for _, res := range r.Results {
+			for i := range items {
+				if items[i] == res.Index {
+					out[i] = res.Leaf
+				}
+			}
+		}
+	}
+	for i := range out {
+		if out[i].Input.IsZero() {
+			return nil, fmt.Errorf("%w: batch %s has no leaf of item %d: %w", errRecords, b.id.Short(), items[i], execute.ErrDamaged)
+		}
 	}
 	return out, nil
 }
@@ -516,26 +544,34 @@ func (p *Provider) takeApart(b *batch, refusal error) error {
 }
 
 func (p *Provider) openBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
-	leaves, err := p.leaves(b)
-	if err != nil {
-		return err
+	if b.nodes == nil {
+		leaves, err := p.leaves(b)
+		if err != nil {
+			return err
+		}
+		b.nodes = nodesOf(leaves, b.salt, b.job.id)
 	}
-	openings, err := on.Openings(nodesOf(leaves, b.salt, b.job.id))
+	openings, err := on.Openings(b.nodes)
 	if err != nil {
 		return fmt.Errorf("open batch: %w", err)
 	}
-	_, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings})
+	if _, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings}); err == nil {
+		b.nodes = nil
+	}
 	return err
 }
 
 func (p *Provider) revealBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
-	leaves, err := p.leaves(b)
+	at := make([]uint64, len(on.Draws))
+	for i, d := range on.Draws {
+		if !d.Opened || d.Position >= b.items.Len() {
+			return errors.New("reveal batch: the chain asks for leaves that were not opened")
+		}
+		at[i] = b.items.At(d.Position)
+	}
+	drawn, err := p.leavesOf(b, at)
 	if err != nil {
 		return err
-	}
-	drawn, ok := drawnLeaves(leaves, on.Draws)
-	if !ok {
-		return errors.New("reveal batch: the chain asks for leaves that were not opened")
 	}
 	_, err = p.Ledger.Submit(ctx, p.Account, ledger.RevealBatch{Batch: b.id, Salt: b.salt, Leaves: drawn})
 	return err

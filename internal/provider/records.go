@@ -77,19 +77,19 @@ func (p *Provider) receipt(job work.JobID, seq uint64) (*wire.Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.decodeChunk(raw)
+	return decodeChunk(raw)
 }
 
-func (p *Provider) decodeChunk(raw []byte) (*wire.Receipt, error) {
+func decodeChunk(raw []byte) (*wire.Receipt, error) {
 	frame, err := chunkFrame(raw)
 	if err != nil {
 		return nil, err
 	}
-	f, err := wire.Decode(frame, p.Key.Public())
-	if err != nil || f.Receipt == nil {
+	r, err := wire.ReadReceipt(frame)
+	if err != nil {
 		return nil, fmt.Errorf("chunk: %w: %v", execute.ErrDamaged, err)
 	}
-	return f.Receipt, nil
+	return r, nil
 }
 
 // batchState is how far a batch got.
@@ -116,8 +116,9 @@ type batch struct {
 	chunks  []*chunk
 	need    need // what it locks, until the chain has it
 
-	seen bool          // on the chain
-	wake chan struct{} // an event about it
+	nodes []work.Node   // by position, kept until the draws are opened; nil after a restart
+	seen  bool          // on the chain
+	wake  chan struct{} // an event about it
 }
 
 type part struct {
@@ -238,7 +239,7 @@ func (p *Provider) loadJob(j *job) error {
 	// What failed or was taken back is not run again under the same assignment; what
 	// has a result is had.
 	err = each('c', func(seq uint64, v []byte) error {
-		r, err := p.decodeChunk(v)
+		r, err := decodeChunk(v)
 		if err != nil {
 			return err
 		}

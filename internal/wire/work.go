@@ -228,6 +228,20 @@ func decodeReceipt(b []byte, from sign.PublicKey) (Frame, error) {
 	if err := from.Verify(receiptTag, body, sig); err != nil {
 		return Frame{}, fmt.Errorf("receipt: %w", err)
 	}
+	return parseReceipt(body, sig)
+}
+
+// ReadReceipt reads a receipt's frame without checking its signature: for the
+// sender's own records.
+func ReadReceipt(b []byte) (*Receipt, error) {
+	if len(b) < 65 || Kind(b[0]) != KindReceipt {
+		return nil, fmt.Errorf("receipt: %w", work.ErrMalformed)
+	}
+	f, err := parseReceipt(b[1:len(b)-64], sign.Signature(b[len(b)-64:]))
+	return f.Receipt, err
+}
+
+func parseReceipt(body []byte, sig sign.Signature) (Frame, error) {
 	d := work.NewDecoder(body)
 	r := &Receipt{Job: d.Hash(), Attempt: d.U32(), Provider: work.Address(d.String(128)), Signature: sig}
 	for range d.Count(MaxReceiptResults, 8+work.LeafSize+84) {
