@@ -5,6 +5,8 @@ import "github.com/spf13/cobra"
 // commands are all commands of the program, in the order of its help.
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
+		newRunCommand(a),
+		newUpCommand(a),
 		newVersionCommand(a),
 	}
 }

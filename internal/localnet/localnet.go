@@ -461,7 +461,8 @@ func (n *Network) registerOne(ctx context.Context, l ledger.Ledger, name string,
 }
 
 // Run plays all roles until ctx ends or something fails, then stops everything.
-func (n *Network) Run(ctx context.Context) error {
+// It calls ready once the network can be reached through its home.
+func (n *Network) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var (
@@ -491,7 +492,11 @@ func (n *Network) Run(ctx context.Context) error {
 	})
 	if err := n.announce(); err != nil {
 		cancel()
+		mu.Lock()
 		errs = append(errs, err)
+		mu.Unlock()
+	} else if ready != nil {
+		ready()
 	}
 	wg.Wait()
 	n.nodes = nil // each closed itself
