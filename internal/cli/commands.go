@@ -7,6 +7,12 @@ func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newRunCommand(a),
 		newUpCommand(a),
+		newProgramCommand(a),
+		newKeysCommand(a),
+		newBalanceCommand(a),
+		newSendCommand(a),
+		newProviderCommand(a),
+		newNetworkCommand(a),
 		newVersionCommand(a),
 	}
 }

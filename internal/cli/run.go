@@ -304,8 +304,12 @@ func (r *runReport) summary() string {
 	if r.PriceFrom == priceFromDefault {
 		from = "the default, no network asked"
 	}
-	return fmt.Sprintf("%s · fuel %d · %.2f s · about %s at %dugtg per 1e9 fuel (%s) · leaf %s",
-		r.Outcome, r.Fuel, r.Seconds, r.cost, r.UnitPrice, from, r.Leaf)
+	cost := "about " + r.cost.String()
+	if r.cost == 0 {
+		cost = "under 1" + work.Denom
+	}
+	return fmt.Sprintf("%s · fuel %d · %.2f s · %s at %dugtg per 1e9 fuel (%s) · leaf %s",
+		r.Outcome, r.Fuel, r.Seconds, cost, r.UnitPrice, from, r.Leaf)
 }
 
 // outcomeHint says what to do about an end that a limit brought.

@@ -168,8 +168,8 @@ func (a *app) passphrase(prompt string, isNew bool) (string, error) {
 	if a.passphraseFile != "" {
 		return readPassphrase(a.passphraseFile)
 	}
-	f, ok := a.in.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f := a.terminal()
+	if f == nil {
 		return "", usagef("a passphrase is needed and there is no terminal to ask at: give --passphrase-file FILE")
 	}
 	ask := func(prompt string) (string, error) {
@@ -198,6 +198,14 @@ func (a *app) passphrase(prompt string, isNew bool) (string, error) {
 		}
 	}
 	return p, nil
+}
+
+// terminal is where a person can be asked; nil if there is none.
+func (a *app) terminal() *os.File {
+	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return f
+	}
+	return nil
 }
 
 // readPassphrase reads the first line of a file.
