@@ -7,7 +7,8 @@
 // numbers run from 0 to Tiles-1 row by row, and that tiles rendered with
 // Args assemble to exactly the pixels of one run with FullFrameArgs.
 //
-// It never runs the program and never touches the network or the disk.
+// It never touches the network; only RenderDirect runs the program, in a
+// temporary folder.
 package demoscene
 
 import (
@@ -71,21 +72,21 @@ func unpack(name string, compressed []byte) ([]byte, error) {
 }
 
 // Args returns the program's arguments for one tile, without the program's
-// own name.
-func Args(tile int) []string {
-	return append(frameArgs(Width, Height, SPP),
-		"-tiles", fmt.Sprintf("%dx%d", TilesX, TilesY), "-index", strconv.Itoa(tile))
+// own name. The tile is text, so that it can be the placeholder of a job's
+// items.
+func Args(tile string, seed uint64) []string {
+	return append(frameArgs(Width, Height, SPP, seed), "-tiles", fmt.Sprintf("%dx%d", TilesX, TilesY), "-index", tile)
 }
 
 // FullFrameArgs returns the arguments that render the whole frame at once, to
 // the same output path.
-func FullFrameArgs() []string { return append(frameArgs(Width, Height, SPP), "-all") }
+func FullFrameArgs(seed uint64) []string { return append(frameArgs(Width, Height, SPP, seed), "-all") }
 
-func frameArgs(width, height, spp int) []string {
+func frameArgs(width, height, spp int, seed uint64) []string {
 	return []string{
 		"-scene", ScenePath, "-out", OutputPath,
 		"-width", strconv.Itoa(width), "-height", strconv.Itoa(height),
-		"-spp", strconv.Itoa(spp), "-seed", strconv.Itoa(Seed),
+		"-spp", strconv.Itoa(spp), "-seed", strconv.FormatUint(seed, 10),
 	}
 }
 

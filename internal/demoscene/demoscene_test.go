@@ -31,7 +31,7 @@ func TestEmbeddedProgram(t *testing.T) {
 	t.Run("small frame", func(t *testing.T) { testSmallFrame(t, run) })
 	t.Run("demo tile", func(t *testing.T) {
 		// A cheap tile of the demo's own frame: only sky.
-		if got, want := len(run(Args(0))), 4*(Width/TilesX)*(Height/TilesY); got != want {
+		if got, want := len(run(Args("0", Seed))), 4*(Width/TilesX)*(Height/TilesY); got != want {
 			t.Errorf("the tile has %d bytes, want %d", got, want)
 		}
 	})
@@ -40,7 +40,7 @@ func TestEmbeddedProgram(t *testing.T) {
 // testSmallFrame asserts that tiles make up the full frame, and that the
 // picture is the known one.
 func testSmallFrame(t *testing.T, run func(args []string) []byte) {
-	args := frameArgs(smallWidth, smallHeight, 2)
+	args := frameArgs(smallWidth, smallHeight, 2, Seed)
 	full := run(append(args, "-all"))
 	var tiles [][]byte
 	for i := range smallX * smallY {

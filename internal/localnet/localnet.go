@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	goruntime "runtime"
 	"sync"
 	"time"
 
@@ -539,33 +538,59 @@ func (n *Network) Home() *home.Home { return n.home }
 // RPC is the URL of the chain's RPC server.
 func (n *Network) RPC() string { return n.chain.RPC() }
 
-// Providers, Checkers: accounts by number.
-func (n *Network) Providers() ([]work.Address, error) {
-	return n.accounts(n.state.Providers, providerName)
-}
+// Chain is the chain's id.
+func (n *Network) Chain() string { return chainID }
 
-// Checkers gives the checkers' accounts by number.
-func (n *Network) Checkers() ([]work.Address, error) {
-	return n.accounts(n.state.Checkers, checkerName)
-}
+// Indexer is how the network's indexer is reached.
+func (n *Network) Indexer() p2p.Peer { return n.index.Self() }
 
-func (n *Network) accounts(count int, name func(int) string) ([]work.Address, error) {
-	out := make([]work.Address, count)
-	for i := range out {
-		k, err := n.key(name(i))
-		if err != nil {
-			return nil, err
-		}
-		out[i] = k.Address
+// Conserved asks the chain to add up all its money: whether what accounts, escrows,
+// bonds and pools hold is the supply.
+func (n *Network) Conserved(ctx context.Context) (bool, error) {
+	l, err := n.ledgerOf()
+	if err != nil {
+		return false, err
 	}
-	return out, nil
+	ok, _, err := l.Conserved(ctx)
+	return ok, err
+}
+
+// Member is an account that plays a role.
+type Member struct {
+	Name    string
+	Address work.Address
+	Cheat   bool
+}
+
+// Members are the accounts of a local network.
+type Members struct {
+	Client, Indexer     work.Address
+	Providers, Checkers []Member
+}
+
+// Members gives the accounts of all members.
+func (n *Network) Members() (m Members) {
+	m.Providers, m.Checkers = make([]Member, n.state.Providers), make([]Member, n.state.Checkers)
+	for a, name := range n.names {
+		switch name {
+		case ClientKey:
+			m.Client = a
+		case IndexerKey:
+			m.Indexer = a
+		}
+		for i := range m.Providers {
+			if name == providerName(i) {
+				m.Providers[i] = Member{name, a, i < n.opts.Cheaters}
+			}
+		}
+		for i := range m.Checkers {
+			if name == checkerName(i) {
+				m.Checkers[i] = Member{name, a, false}
+			}
+		}
+	}
+	return m
 }
 
 // Ledger gives a ledger that holds the client's key, for a client in this process.
 func (n *Network) Ledger() (ledger.Ledger, error) { return n.ledgerOf(ClientKey) }
-
-// Name is what an account is called here, empty for a stranger's.
-func (n *Network) Name(a work.Address) string { return n.names[a] }
-
-// DefaultSlots is how many items this machine runs at once without waiting.
-func DefaultSlots() int { return goruntime.NumCPU() }

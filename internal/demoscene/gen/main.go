@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -173,7 +174,7 @@ func render(program, scene []byte, tile int) ([]byte, error) {
 	defer rt.Close(ctx)
 	wasi_snapshot_preview1.MustInstantiate(ctx, rt)
 	config := wazero.NewModuleConfig().
-		WithArgs(append([]string{"pathtracer"}, demoscene.Args(tile)...)...).
+		WithArgs(append([]string{"pathtracer"}, demoscene.Args(strconv.Itoa(tile), demoscene.Seed)...)...).
 		WithFSConfig(wazero.NewFSConfig().WithDirMount(dir, "/")).
 		WithStderr(os.Stderr)
 	if _, err := rt.InstantiateWithConfig(ctx, program, config); err != nil {
