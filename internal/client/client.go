@@ -61,7 +61,10 @@ type Config struct {
 	// Patience is how long Watch goes on without reaching the indexer; 10 minutes
 	// if zero.
 	Patience time.Duration
-	Log      *slog.Logger
+	// Lag is how long this client's node may need to see what the indexer saw,
+	// before claims that the chain does not confirm are refuted; 30 s if zero.
+	Lag time.Duration
+	Log *slog.Logger
 }
 
 // Client is one client of an indexer. Safe for concurrent use.
@@ -85,6 +88,9 @@ func New(c Config) (*Client, error) {
 	}
 	if c.Patience == 0 {
 		c.Patience = 10 * time.Minute
+	}
+	if c.Lag == 0 {
+		c.Lag = 30 * time.Second
 	}
 	dir := os.TempDir()
 	if c.Dir != "" {

@@ -38,9 +38,6 @@ type Outcome struct {
 	Counts   wire.Counts       `json:"counts"`
 }
 
-// lagTime is how long the client's own node may need to see what the indexer saw.
-const lagTime = 30 * time.Second
-
 // Watch follows a job until every item is verified or finally failed, or the job
 // is closed. on hears what changes, in the caller's goroutine; its error ends the
 // watch. A lost connection is made again, for as long as Config.Patience lasts.
@@ -144,9 +141,9 @@ func (w *watch) settle(ctx context.Context) (changed []wire.Update, err error) {
 
 // finish waits until the client's own node knows what the indexer said last.
 func (w *watch) finish(ctx context.Context) (*Outcome, error) {
-	end := time.Now().Add(lagTime)
+	end := time.Now().Add(w.c.cfg.Lag)
 	wait := firstWait / 4
-	for len(w.v.batches) > 0 {
+	for len(w.v.batches) > 0 && !w.v.resolved() {
 		changed, err := w.settle(ctx)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -161,7 +158,7 @@ func (w *watch) finish(ctx context.Context) (*Outcome, error) {
 		if err := w.tell(changed, nil); err != nil {
 			return nil, err
 		}
-		if len(w.v.batches) > 0 && !pause(ctx, wait) {
+		if len(w.v.batches) > 0 && !w.v.resolved() && !pause(ctx, wait) {
 			return nil, ctx.Err()
 		}
 		wait = min(2*wait, time.Second)
