@@ -30,6 +30,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/node"
 	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -68,7 +69,10 @@ type Options struct {
 	BatchTime time.Duration // default 10 s
 	RPC       string        // host:port; default a free port of loopback
 	Params    *lifecycle.Params
-	Log       *slog.Logger
+	// Runtime gives each executing member its runtime in place of the sandbox, for
+	// measuring what is around execution. nil: the sandbox.
+	Runtime func() runtime.Runtime
+	Log     *slog.Logger
 }
 
 // state is local.json: what a restart must know.
@@ -383,6 +387,9 @@ func (n *Network) open(ctx context.Context, name string, roles func(*node.Config
 		Ledger: l, Known: n.known, Log: n.opts.Log.With("node", name),
 	}
 	roles(&c)
+	if n.opts.Runtime != nil && c.Indexer == nil {
+		c.Runtime = n.opts.Runtime()
+	}
 	m, err := node.New(ctx, c)
 	if err != nil {
 		return nil, err

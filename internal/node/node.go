@@ -46,6 +46,9 @@ type Config struct {
 	// without discovery. Called whenever it is needed.
 	Known func() []p2p.Peer
 	Log   *slog.Logger
+	// Runtime executes in place of the sandbox, for measuring what is around
+	// execution; the node closes it. nil: the sandbox.
+	Runtime runtime.Runtime
 
 	Provider *Provider
 	Indexer  *Indexer
@@ -110,7 +113,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.net.Handle(p2p.ProtocolBlob, blob.Server(n.blobs, blob.ServerOptions{AcceptPush: accept, Log: cfg.Log}))
 	n.fetch = blob.NewFetcher(n.net, n.blobs, blob.FetcherOptions{Log: cfg.Log})
 
-	if slots := cfg.slots(); slots > 0 {
+	n.rt = cfg.Runtime
+	if slots := cfg.slots(); slots > 0 && n.rt == nil {
 		if n.rt, err = wasm.New(wasm.Config{Dir: cfg.Cache, Blobs: n.blobs, Slots: slots, Log: cfg.Log}); err != nil {
 			return nil, err
 		}
