@@ -208,7 +208,7 @@ func errorText(err error) string {
 	switch {
 	case err == nil, errors.As(err, &own) && own.err == nil:
 		return ""
-	case err == context.Canceled:
+	case err.Error() == context.Canceled.Error():
 		return "interrupted"
 	}
 	return strings.TrimSpace(err.Error())

@@ -81,7 +81,7 @@ func (a *app) networkStatus(ctx context.Context) (networkStatus, error) {
 	defer cancel()
 	st, err := s.indexerStatus(call)
 	if err != nil {
-		return n, fmt.Errorf("the indexer does not answer: %w", unreachable(err))
+		return n, unanswered("the indexer", err)
 	}
 	n.Providers, n.Jobs, n.Ready, n.Why = st.Providers, st.Jobs, st.Ready, st.Why
 	return n, nil
@@ -93,7 +93,7 @@ func (n *networkStatus) seeBlock(ctx context.Context, l ledger.Ledger) error {
 	defer cancel()
 	st, err := l.Status(call)
 	if err != nil {
-		return unreachable(err)
+		return unanswered("the chain", err)
 	}
 	n.Chain, n.Height = st.Chain, st.Height
 	seen := errors.New("a block")
@@ -107,5 +107,5 @@ func (n *networkStatus) seeBlock(ctx context.Context, l ledger.Ledger) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return fmt.Errorf("the chain made no block in %s: %w", blockTimeout, unreachable(err))
+	return fmt.Errorf("no block in %s: %w", blockTimeout, unanswered("the chain", err))
 }

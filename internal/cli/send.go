@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/work"
 )
@@ -31,15 +32,19 @@ func runSend(ctx context.Context, a *app, asJSON bool, to, text string) error {
 	if amount == 0 {
 		return usagef("an amount of nothing: write how much to send, such as 1.5gtg")
 	}
+	h, err := home.Open(a.homeDir)
+	if err != nil {
+		return err
+	}
+	receiver, err := accountOf(h, to)
+	if err != nil {
+		return err
+	}
 	s, err := a.reach(ctx, withKey)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	receiver, err := accountOf(s.Home, to)
-	if err != nil {
-		return err
-	}
 	if has, err := s.Ledger.Balance(ctx, s.Key.Address); err != nil {
 		return err
 	} else if has < amount {

@@ -63,8 +63,12 @@ func (a *app) reach(ctx context.Context, needs int) (_ *session, err error) {
 	if s.Home, err = home.Open(a.homeDir); err != nil {
 		return nil, err
 	}
-	if s.Network, err = s.Home.ReadNetwork(); err != nil {
-		return nil, a.howToStart(err)
+	s.Network, err = s.Home.ReadNetwork()
+	switch {
+	case errors.Is(err, home.ErrAbsent):
+		return nil, a.howToStart(&absent{"the network of " + s.Home.Dir() + " never ran and"})
+	case err != nil:
+		return nil, err
 	}
 	if needs&withKey != 0 {
 		if s.Key, err = a.loadKey(s.Home); err != nil {
@@ -97,7 +101,7 @@ func (a *app) openLedger(ctx context.Context, s *session) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return a.howToStart(fmt.Errorf("the chain at %s does not answer: %w", s.Network.RPC, unreachable(err)))
+		return a.howToStart(unanswered("the chain at "+s.Network.RPC, err))
 	case st.Chain != s.Home.Info().Chain:
 		return a.howToStart(fmt.Errorf("%s answers for the chain %q and this home belongs to %q: %w", s.Network.RPC, st.Chain, s.Home.Info().Chain, ledger.ErrUnreachable))
 	}
@@ -126,25 +130,29 @@ func (a *app) openPeers(ctx context.Context, s *session) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return a.howToStart(fmt.Errorf("the indexer does not answer: %w", unreachable(err)))
+		return a.howToStart(unanswered("the indexer", err))
 	}
 	return nil
 }
 
-// unreachable lets a failed first call count as an unreachable network, whatever
-// it was.
-func unreachable(err error) error {
-	if errors.Is(err, ledger.ErrUnreachable) || errors.Is(err, p2p.ErrUnreachable) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", ledger.ErrUnreachable, noCancel{err})
-}
-
-// noCancel hides that a call of ours ran out of time: nobody interrupted it.
-type noCancel struct{ err error }
+// absent is a network that does not answer, in one sentence: how the attempt failed
+// inside helps nobody.
+type absent struct{ what string }
 
 // Error implements error.
-func (e noCancel) Error() string { return e.err.Error() }
+func (e *absent) Error() string { return e.what + " does not answer" }
+
+// Unwrap lets it count as unreachable.
+func (e *absent) Unwrap() error { return ledger.ErrUnreachable }
+
+// unanswered makes a failed first call an unreachable network. A cause that is not
+// the connection's own stays to be read.
+func unanswered(what string, err error) error {
+	if errors.Is(err, ledger.ErrUnreachable) || errors.Is(err, p2p.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
+		return &absent{what}
+	}
+	return fmt.Errorf("%w: %v", &absent{what}, err)
+}
 
 func (a *app) howToStart(err error) error {
 	return fmt.Errorf("%w: start the network with `gotong up --home %s`, or choose another --home", err, a.homeDir)
