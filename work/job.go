@@ -55,6 +55,9 @@ type JobSpec struct {
 	Chain  string  `json:"chain"`
 	Client Address `json:"client"`
 	Nonce  uint64  `json:"nonce"` // fresh per job of a client
+	// ClientKey is who may ask the indexer about the job, and steer it: a key of the
+	// client's, apart from the account's. Zero: whoever reaches the indexer.
+	ClientKey sign.PublicKey `json:"client_key"`
 
 	Program   BlobID `json:"program"` // the original module
 	Profile   string `json:"profile"` // gw1 version that everyone rewrites it under
@@ -85,6 +88,7 @@ func (s *JobSpec) Encode() []byte {
 	e.String(s.Chain)
 	e.String(string(s.Client))
 	e.U64(s.Nonce)
+	e.Raw(s.ClientKey[:])
 	e.Blob(s.Program)
 	e.String(s.Profile)
 	e.Blob(s.Items)
@@ -105,9 +109,10 @@ func (s *JobSpec) Encode() []byte {
 // DecodeJobSpec reads canonical bytes.
 func DecodeJobSpec(b []byte) (*JobSpec, error) {
 	d := NewDecoder(b)
-	s := &JobSpec{Chain: d.String(64), Client: Address(d.String(128)), Nonce: d.U64(), Program: d.Blob(), Profile: d.String(32),
-		Items: d.Blob(), ItemCount: d.U64(), Limits: decodeLimits(d), Seed: d.U64(), Tier: Tier(d.U8()), MaxPrice: Price(d.U64()),
-		Escrow: Amount(d.U64()), CheckEscrow: Amount(d.U64())}
+	s := &JobSpec{Chain: d.String(64), Client: Address(d.String(128)), Nonce: d.U64()}
+	copy(s.ClientKey[:], d.Raw(32))
+	s.Program, s.Profile, s.Items, s.ItemCount, s.Limits, s.Seed = d.Blob(), d.String(32), d.Blob(), d.U64(), decodeLimits(d), d.U64()
+	s.Tier, s.MaxPrice, s.Escrow, s.CheckEscrow = Tier(d.U8()), Price(d.U64()), Amount(d.U64()), Amount(d.U64())
 	copy(s.Indexer[:], d.Raw(32))
 	s.IndexerOwner, s.MaxCopies, s.DeadlineHeight = Address(d.String(128)), d.U32(), int64(d.U64())
 	if err := d.Done(); err != nil {

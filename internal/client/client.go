@@ -27,6 +27,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -34,6 +35,8 @@ import (
 var (
 	// ErrPrice reports a price cap or a budget that no provider or the chain takes.
 	ErrPrice = errors.New("price or budget is too low")
+	// ErrRequest reports a job that no network would take as it is.
+	ErrRequest = errors.New("this job cannot be posted")
 	// ErrRemote reports that the indexer refused a request; its words are wrapped.
 	ErrRemote = errors.New("the indexer refused")
 	// ErrNotReady reports a network that cannot serve a job now.
@@ -46,9 +49,12 @@ const answerTimeout = 45 * time.Second
 // Config is what a client needs.
 type Config struct {
 	Chain   string
-	Account work.Address  // pays; Ledger holds its key
-	Ledger  ledger.Ledger // the client's own way to the chain: what it says is believed
-	Net     p2p.Network
+	Account work.Address // pays; Ledger holds its key
+	// Key is named in jobs as the one that may ask the indexer about them. The zero
+	// key lets whoever reaches the indexer do so.
+	Key    sign.PrivateKey
+	Ledger ledger.Ledger // the client's own way to the chain: what it says is believed
+	Net    p2p.Network
 	// Indexer says where the indexer is now. It is asked before every connection:
 	// a network that was started again answers at other addresses.
 	Indexer func() (p2p.Peer, error)
@@ -168,6 +174,9 @@ func (c *Client) stream(ctx context.Context, r *wire.Request, f func(*wire.Answe
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if !c.cfg.Key.IsZero() {
+		r.Grant = wire.NewGrant(c.cfg.Key, c.cfg.Chain, c.cfg.Net.Self().Key)
+	}
 	b, err := wire.EncodeJSON(r)
 	if err != nil {
 		return err

@@ -209,7 +209,7 @@ func TestOtherItemsResultIsNotAccepted(t *testing.T) {
 	defer cancel()
 	_, err = c.Watch(ctx, id, func(p client.Progress) error {
 		for _, u := range p.Changed {
-			if u.Index == 4 && u.Result != nil && u.Result.Leaf.Input == other.Leaf.Input {
+			if u.Index == 4 && u.Result != nil && other != nil && u.Result.Leaf.Input == other.Leaf.Input {
 				t.Errorf("item 4 shows the result of item 3 as %s", u.State)
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/match"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -78,7 +79,7 @@ type Plan struct {
 // ErrNotReady say what stands in its way.
 func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 	if err := r.List.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	program, err := r.Program.Name()
 	if err != nil {
@@ -104,7 +105,7 @@ func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 		return nil, err
 	}
 	p.Spec = work.JobSpec{
-		Chain: c.cfg.Chain, Client: c.cfg.Account, Nonce: nonce(),
+		Chain: c.cfg.Chain, Client: c.cfg.Account, Nonce: nonce(), ClientKey: c.publicKey(),
 		Program: program, Profile: c.cfg.Profile, Items: work.BlobOf(r.List.Encode()), ItemCount: r.List.Len(), Limits: r.Limits, Seed: r.Seed,
 		Tier: r.Tier, MaxPrice: r.MaxPrice, Indexer: p.Ready.Key, IndexerOwner: c.cfg.IndexerOwner, MaxCopies: r.MaxCopies,
 	}
@@ -119,16 +120,24 @@ func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 		return p, nil
 	}
 	if r.Limits.Fuel > p.Params.MaxItemFuel {
-		return p, fmt.Errorf("fuel limit %d of an item is over this chain's %d: give a smaller --max-fuel", r.Limits.Fuel, p.Params.MaxItemFuel)
+		return p, fmt.Errorf("%w: the fuel limit %d of an item is over this chain's %d: give a smaller --max-fuel", ErrRequest, r.Limits.Fuel, p.Params.MaxItemFuel)
 	}
 	p.Spec.DeadlineHeight = st.Height + min(defaultDeadline, p.Params.MaxJobBlocks)
 	if r.DeadlineBlocks != 0 {
 		p.Spec.DeadlineHeight = st.Height + r.DeadlineBlocks
 	}
 	if p.Spec.DeadlineHeight <= st.Height {
-		return p, fmt.Errorf("the deadline at height %d has passed: the chain is at %d", p.Spec.DeadlineHeight, st.Height)
+		return p, fmt.Errorf("%w: its deadline at height %d has passed, the chain is at %d", ErrRequest, p.Spec.DeadlineHeight, st.Height)
 	}
 	return p, p.setEscrow(r)
+}
+
+// publicKey is the client key that jobs name, zero without one.
+func (c *Client) publicKey() (k sign.PublicKey) {
+	if !c.cfg.Key.IsZero() {
+		k = c.cfg.Key.Public()
+	}
+	return k
 }
 
 func nonce() uint64 {
@@ -166,8 +175,10 @@ func (p *Plan) setPrice(r Request, offers []*work.Offer) error {
 		p.Spec.MaxPrice = 2 * max(p.MedianPrice(), p.Params.MinPrice)
 		p.Fits = fits(p.Spec.MaxPrice)
 	}
+	if r.Tier == work.TierNone {
+		return nil
+	}
 	switch {
-	case r.Tier == work.TierNone:
 	case p.Spec.MaxPrice < p.Params.MinPrice:
 		return fmt.Errorf("%w: the price cap of %d ugtg per work unit is under this chain's floor of %d ugtg: give a higher --max-price", ErrPrice, p.Spec.MaxPrice, p.Params.MinPrice)
 	case len(p.Fits) == 0 && p.Excluded[string(match.ReasonPrice)] > 0:

@@ -73,7 +73,40 @@ func reply(s p2p.Stream, a *wire.Answer) error {
 	return s.Flush()
 }
 
+// errNotYours is told to strangers.
+var errNotYours = errors.New("this job belongs to another client: ask with the key that its spec names (client/key in the home that posted it)")
+
+// authorize checks that the peer may ask about r's job: it holds a grant of the
+// client key that the job's spec names.
+func (x *Indexer) authorize(ctx context.Context, peer sign.PublicKey, r *wire.Request) error {
+	var key sign.PublicKey
+	switch r.Op {
+	case wire.OpStatus, wire.OpOffers:
+		return nil
+	case wire.OpAccept:
+		spec, err := work.DecodeJobSpec(r.Spec)
+		if err != nil {
+			return err
+		}
+		key = spec.ClientKey
+	default:
+		if err := x.withJob(ctx, r.Job, func(j *job) error { key = j.spec.ClientKey; return nil }); err != nil {
+			return err
+		}
+	}
+	switch {
+	case key.IsZero():
+		return nil
+	case r.Grant == nil || r.Grant.Key != key || r.Grant.Verify(x.cfg.Chain, peer) != nil:
+		return errNotYours
+	}
+	return nil
+}
+
 func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) error {
+	if err := x.authorize(ctx, s.Peer(), r); err != nil {
+		return err
+	}
 	if r.Op == wire.OpWatch {
 		s.SetDeadline(time.Time{})
 		return x.watch(ctx, s, r.Job)

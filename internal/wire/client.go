@@ -34,8 +34,38 @@ type Request struct {
 	Spec  []byte        `json:"spec,omitempty"` // OpAccept: JobSpec.Encode
 	Chunk Chunk         `json:"chunk,omitzero"` // OpAccept
 	Items work.RangeSet `json:"items,omitempty"`
+	Grant *Grant        `json:"grant,omitempty"` // needed for jobs whose spec names a client key
 	// Holders, with OpAccept, serve the program and the inputs besides the indexer.
 	Holders []p2p.Peer `json:"holders,omitempty"`
+}
+
+// Grant lets a peer ask in the name of a client key: the client's processes have
+// peer keys of their own, and a connection proves only those.
+type Grant struct {
+	Key       sign.PublicKey `json:"key"`
+	Signature sign.Signature `json:"signature"`
+}
+
+const grantTag = "gotong/grant/1"
+
+func grantBody(chain string, peer sign.PublicKey) []byte {
+	var e work.Encoder
+	e.String(chain)
+	e.Raw(peer[:])
+	return e.Bytes()
+}
+
+// NewGrant lets peer ask in the name of k.
+func NewGrant(k sign.PrivateKey, chain string, peer sign.PublicKey) *Grant {
+	return &Grant{k.Public(), k.Sign(grantTag, grantBody(chain, peer))}
+}
+
+// Verify checks that g lets peer ask in the name of g.Key.
+func (g *Grant) Verify(chain string, peer sign.PublicKey) error {
+	if err := g.Key.Verify(grantTag, grantBody(chain, peer), g.Signature); err != nil {
+		return fmt.Errorf("grant: %w", err)
+	}
+	return nil
 }
 
 // Chunk is how many items a range should hold.
