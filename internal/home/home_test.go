@@ -92,3 +92,24 @@ func TestKeys(t *testing.T) {
 		t.Fatalf("unknown key: %v", err)
 	}
 }
+
+func TestClientKeyStays(t *testing.T) {
+	h, err := Create(t.TempDir(), Info{Kind: Local, Chain: "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := h.ClientKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.ClientKey()
+	if err != nil || a.Public() != b.Public() {
+		t.Fatalf("the second key is %s, the first was %s: %v", b.Public(), a.Public(), err)
+	}
+	if err := os.WriteFile(h.Path("client", "key"), []byte("zz"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ClientKey(); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("a damaged key: %v", err)
+	}
+}

@@ -21,6 +21,7 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	"golang.org/x/crypto/ripemd160" //lint:ignore SA1019 the address format of the ecosystem's wallets demands it
 
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -261,4 +262,47 @@ func open(text, passphrase string) ([]byte, error) {
 		return nil, fmt.Errorf("not a key exported by gotong: %w", err)
 	}
 	return io.ReadAll(io.LimitReader(r, 64))
+}
+
+// ClientKey is the key that this home's jobs name: who may ask an indexer about
+// them. It is made when it is first asked for. It holds no money, so it is kept
+// unencrypted, readable by its owner only.
+func (h *Home) ClientKey() (sign.PrivateKey, error) {
+	path := h.Path("client", "key")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.newClientKey(path)
+	}
+	if err != nil {
+		return sign.PrivateKey{}, err
+	}
+	var seed [32]byte
+	if n, err := hex.Decode(seed[:], bytes.TrimSpace(b[:min(len(b), 65)])); err != nil || n != len(seed) {
+		return sign.PrivateKey{}, fmt.Errorf("%s: %w: want 64 hex digits; restore it from a copy, or remove it and lose the way to running jobs", path, ErrDamaged)
+	}
+	return sign.FromSeed(seed), nil
+}
+
+// newClientKey makes the key; of two processes that do so at once, one wins and
+// both use its key.
+func (h *Home) newClientKey(path string) (sign.PrivateKey, error) {
+	k, err := sign.NewKey()
+	if err != nil {
+		return k, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return k, err
+	}
+	seed := k.Seed()
+	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
+	if err := WriteFile(tmp, []byte(hex.EncodeToString(seed[:])+"\n"), 0o600); err != nil {
+		return k, err
+	}
+	defer os.Remove(tmp)
+	if err := os.Link(tmp, path); errors.Is(err, fs.ErrExist) {
+		return h.ClientKey()
+	} else if err != nil {
+		return k, err
+	}
+	return k, nil
 }
