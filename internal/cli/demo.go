@@ -379,11 +379,11 @@ func (d *demo) report(ctx context.Context, members localnet.Members, before ledg
 		return nil, err
 	}
 	r.Items, r.Verified, r.Recomputed = outcome.Items, outcome.Verified.Len(), outcome.Counts.Recomputed
-	r.Client.Escrowed, r.Client.Paid, r.Client.Refunded = ugtg(cost.Escrowed), ugtg(cost.Paid()), ugtg(cost.Refunded)
+	r.Client.Escrowed, r.Client.Paid, r.Client.Refunded = baseUnits(cost.Escrowed), baseUnits(cost.Paid()), baseUnits(cost.Refunded)
 	burned := after.FeeBurn + after.SlashBurn - before.FeeBurn - before.SlashBurn
 	minted := after.Minted - before.Minted
 	r.Supply = supplyReport{
-		Before: ugtg(before.Total), After: ugtg(after.Total), Burned: ugtg(burned), Minted: ugtg(minted),
+		Before: baseUnits(before.Total), After: baseUnits(after.Total), Burned: baseUnits(burned), Minted: baseUnits(minted),
 		Conserved: conserved && before.Total-burned+minted == after.Total,
 	}
 	digest := demoscene.Digest(img)

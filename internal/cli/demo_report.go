@@ -12,14 +12,14 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// ugtg is an amount in JSON: a decimal string of base units.
-type ugtg work.Amount
+// baseUnits is an amount in JSON: a decimal string of base units.
+type baseUnits work.Amount
 
 // MarshalText implements encoding.TextMarshaler.
-func (a ugtg) MarshalText() ([]byte, error) { return strconv.AppendUint(nil, uint64(a), 10), nil }
+func (a baseUnits) MarshalText() ([]byte, error) { return strconv.AppendUint(nil, uint64(a), 10), nil }
 
 // String gives the amount for people.
-func (a ugtg) String() string { return work.Amount(a).String() }
+func (a baseUnits) String() string { return work.Amount(a).String() }
 
 // demoReport is what `gotong demo --json` prints: money in ugtg, counted from the
 // chain's records of the job's batches.
@@ -30,12 +30,12 @@ type demoReport struct {
 	Seconds      float64          `json:"seconds"`
 	Providers    []providerReport `json:"providers"`
 	Checkers     []checkerReport  `json:"checkers"`
-	Validators   ugtg             `json:"validators"`
+	Validators   baseUnits        `json:"validators"`
 	Client       clientReport     `json:"client"`
 	Supply       supplyReport     `json:"supply"`
 	OutputDigest string           `json:"output_digest"`
 
-	feeBurn ugtg
+	feeBurn baseUnits
 	finders map[work.Address][]string // who found a provider's lie
 }
 
@@ -43,8 +43,8 @@ type providerReport struct {
 	Address work.Address `json:"address"`
 	Cheat   bool         `json:"cheat"`
 	Items   uint64       `json:"items"`
-	Earned  ugtg         `json:"earned"`
-	Slashed ugtg         `json:"slashed"`
+	Earned  baseUnits    `json:"earned"`
+	Slashed baseUnits    `json:"slashed"`
 
 	name string
 	void uint64 // items of void batches
@@ -54,26 +54,26 @@ type checkerReport struct {
 	Address work.Address `json:"address"`
 	Checks  uint64       `json:"checks"`
 	Found   uint64       `json:"found"`
-	Earned  ugtg         `json:"earned"`
-	Bounty  ugtg         `json:"bounty"`
+	Earned  baseUnits    `json:"earned"`
+	Bounty  baseUnits    `json:"bounty"`
 
 	name    string
-	slashed ugtg
+	slashed baseUnits
 }
 
 type clientReport struct {
-	Escrowed ugtg `json:"escrowed"`
-	Paid     ugtg `json:"paid"`
-	Refunded ugtg `json:"refunded"`
-	Damages  ugtg `json:"damages"` // its part of the slashes
+	Escrowed baseUnits `json:"escrowed"`
+	Paid     baseUnits `json:"paid"`
+	Refunded baseUnits `json:"refunded"`
+	Damages  baseUnits `json:"damages"` // its part of the slashes
 }
 
 type supplyReport struct {
-	Before    ugtg `json:"before"`
-	After     ugtg `json:"after"`
-	Burned    ugtg `json:"burned"`
-	Minted    ugtg `json:"minted"`
-	Conserved bool `json:"conserved"`
+	Before    baseUnits `json:"before"`
+	After     baseUnits `json:"after"`
+	Burned    baseUnits `json:"burned"`
+	Minted    baseUnits `json:"minted"`
+	Conserved bool      `json:"conserved"`
 }
 
 func newDemoReport(m localnet.Members) *demoReport {
@@ -120,7 +120,7 @@ func (r *demoReport) add(b *lifecycle.Batch) {
 		}
 	}
 	for _, t := range b.Transfers {
-		amount := ugtg(t.Amount)
+		amount := baseUnits(t.Amount)
 		switch t.Reason {
 		case lifecycle.ReasonWork:
 			p.Earned += amount
@@ -155,7 +155,7 @@ func (r *demoReport) faults() (errs []error) {
 		fault("%d of %d items were verified", r.Verified, r.Items)
 	}
 	var void uint64
-	var earned ugtg
+	var earned baseUnits
 	for _, p := range r.Providers {
 		void += p.void
 		earned += p.Earned
