@@ -1,7 +1,7 @@
 # gotong: build, run, test. `make demo` and `make test` do all the set-up.
 export CGO_ENABLED = 0
 GO ?= go
-GOFLAGS_BUILD = -trimpath -ldflags "-s -w -X github.com/gotong-network/gotong/internal/version.Version=$(VERSION)"
+GOFLAGS_BUILD = -ldflags "-s -w -X github.com/gotong-network/gotong/internal/version.Version=$(VERSION)"
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PREFIX ?= /usr/local
 
