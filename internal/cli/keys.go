@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,14 +35,14 @@ func newKeysAddCommand(a *app) *cobra.Command {
 			"read from --passphrase-file. There is no way to recover a lost key or passphrase:\n" +
 			"make a copy with `gotong keys export`.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return runKeysAdd(a, o, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return runKeysAdd(c.Context(), a, o, args[0]) },
 	}
 	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local network")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
 
-func runKeysAdd(a *app, o keysAddOptions, name string) error {
+func runKeysAdd(ctx context.Context, a *app, o keysAddOptions, name string) error {
 	h, err := home.Open(a.homeDir)
 	if err != nil {
 		return err
@@ -50,12 +51,12 @@ func runKeysAdd(a *app, o keysAddOptions, name string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	return a.keepKey(h, k, o.plain, o.json)
+	return a.keepKey(ctx, h, k, o.plain, o.json)
 }
 
 // keepKey asks for the passphrase, keeps a key that the home does not have, and
 // shows it.
-func (a *app) keepKey(h *home.Home, k *home.Key, plain, asJSON bool) error {
+func (a *app) keepKey(ctx context.Context, h *home.Home, k *home.Key, plain, asJSON bool) error {
 	if _, err := os.Lstat(h.Path("keys", k.Name+".json")); err == nil {
 		return fmt.Errorf("key %q: %w: choose another name", k.Name, home.ErrExists)
 	}
@@ -73,7 +74,7 @@ func (a *app) keepKey(h *home.Home, k *home.Key, plain, asJSON bool) error {
 		fmt.Fprintln(a.errw, "The key is kept unencrypted: use it in this local network only. --passphrase-file encrypts it.")
 	} else {
 		var err error
-		if passphrase, err = a.passphrase("New passphrase for key "+k.Name+": ", true); err != nil {
+		if passphrase, err = a.passphrase(ctx, "New passphrase for key "+k.Name+": ", true); err != nil {
 			return err
 		}
 	}
@@ -194,27 +195,27 @@ func newKeysExportCommand(a *app) *cobra.Command {
 			"it to `gotong keys import` elsewhere. An encrypted key is opened with its own\n" +
 			"passphrase first, which --passphrase-file may give.",
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return runKeysExport(a, o, args[0]) },
+		RunE: func(c *cobra.Command, args []string) error { return runKeysExport(c.Context(), a, o, args[0]) },
 	}
 	c.Flags().StringVar(&o.exportFile, "export-passphrase-file", "", "file whose first line encrypts the export (default: --passphrase-file, or ask)")
 	c.Flags().StringVar(&o.outFile, "out", "", "new file to write to (default: stdout)")
 	return c
 }
 
-func runKeysExport(a *app, o keysExportOptions, name string) error {
+func runKeysExport(ctx context.Context, a *app, o keysExportOptions, name string) error {
 	h, err := home.Open(a.homeDir)
 	if err != nil {
 		return err
 	}
 	a.keyName = name
-	k, err := a.loadKey(h)
+	k, err := a.loadKey(ctx, h)
 	if err != nil {
 		return err
 	}
 	if o.exportFile != "" {
 		a.passphraseFile = o.exportFile
 	}
-	p, err := a.passphrase("Passphrase of the export: ", true)
+	p, err := a.passphrase(ctx, "Passphrase of the export: ", true)
 	if err != nil {
 		return err
 	}
@@ -246,7 +247,7 @@ func newKeysImportCommand(a *app) *cobra.Command {
 		Use:   "import NAME FILE",
 		Short: "Take in an exported key; FILE - is stdin",
 		Args:  cobra.ExactArgs(2),
-		RunE:  func(_ *cobra.Command, args []string) error { return runKeysImport(a, o, args[0], args[1]) },
+		RunE:  func(c *cobra.Command, args []string) error { return runKeysImport(c.Context(), a, o, args[0], args[1]) },
 	}
 	c.Flags().StringVar(&o.exportFile, "export-passphrase-file", "", "file whose first line opens the export (default: --passphrase-file, or ask)")
 	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local network")
@@ -254,7 +255,7 @@ func newKeysImportCommand(a *app) *cobra.Command {
 	return c
 }
 
-func runKeysImport(a *app, o keysImportOptions, name, file string) error {
+func runKeysImport(ctx context.Context, a *app, o keysImportOptions, name, file string) error {
 	h, err := home.Open(a.homeDir)
 	if err != nil {
 		return err
@@ -267,7 +268,7 @@ func runKeysImport(a *app, o keysImportOptions, name, file string) error {
 	if o.exportFile != "" {
 		a.passphraseFile = o.exportFile
 	}
-	p, err := a.passphrase("Passphrase of the export: ", false)
+	p, err := a.passphrase(ctx, "Passphrase of the export: ", false)
 	if err != nil {
 		return err
 	}
@@ -276,7 +277,7 @@ func runKeysImport(a *app, o keysImportOptions, name, file string) error {
 	if err != nil {
 		return usageError{fmt.Errorf("import %s: %w", file, err)}
 	}
-	return a.keepKey(h, k, o.plain, o.json)
+	return a.keepKey(ctx, h, k, o.plain, o.json)
 }
 
 // readInput reads a small file; - is stdin.

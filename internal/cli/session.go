@@ -71,7 +71,7 @@ func (a *app) reach(ctx context.Context, needs int) (_ *session, err error) {
 		return nil, err
 	}
 	if needs&withKey != 0 {
-		if s.Key, err = a.loadKey(s.Home); err != nil {
+		if s.Key, err = a.loadKey(ctx, s.Home); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +159,7 @@ func (a *app) howToStart(err error) error {
 }
 
 // loadKey loads the account that --key names, or the home's default one.
-func (a *app) loadKey(h *home.Home) (*home.Key, error) {
+func (a *app) loadKey(ctx context.Context, h *home.Home) (*home.Key, error) {
 	name := a.keyName
 	if name == "" {
 		name = h.Info().Key
@@ -167,12 +167,12 @@ func (a *app) loadKey(h *home.Home) (*home.Key, error) {
 	if name == "" {
 		return nil, usagef("%s has no default key: name one with --key", h.Dir())
 	}
-	return h.LoadKey(name, func() (string, error) { return a.passphrase("Passphrase of key "+name+": ", false) })
+	return h.LoadKey(name, func() (string, error) { return a.passphrase(ctx, "Passphrase of key "+name+": ", false) })
 }
 
 // passphrase reads --passphrase-file, or asks at the terminal without showing what
 // is typed; twice if it is a new one.
-func (a *app) passphrase(prompt string, isNew bool) (string, error) {
+func (a *app) passphrase(ctx context.Context, prompt string, isNew bool) (string, error) {
 	if a.passphraseFile != "" {
 		return readPassphrase(a.passphraseFile)
 	}
@@ -180,16 +180,7 @@ func (a *app) passphrase(prompt string, isNew bool) (string, error) {
 	if f == nil {
 		return "", usagef("a passphrase is needed and there is no terminal to ask at: give --passphrase-file FILE")
 	}
-	ask := func(prompt string) (string, error) {
-		fmt.Fprint(a.errw, prompt)
-		b, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(a.errw)
-		if err != nil {
-			return "", fmt.Errorf("read the passphrase: %w", err)
-		}
-		return string(b), nil
-	}
-	p, err := ask(prompt)
+	p, err := a.askSecret(ctx, f, prompt)
 	if err != nil {
 		return "", err
 	}
@@ -197,7 +188,7 @@ func (a *app) passphrase(prompt string, isNew bool) (string, error) {
 		return "", usagef("the passphrase is empty: nothing was changed")
 	}
 	if isNew {
-		again, err := ask("Again: ")
+		again, err := a.askSecret(ctx, f, "Again: ")
 		if err != nil {
 			return "", err
 		}
@@ -206,6 +197,36 @@ func (a *app) passphrase(prompt string, isNew bool) (string, error) {
 		}
 	}
 	return p, nil
+}
+
+// askSecret reads a line without showing it. When ctx ends first, the terminal
+// shows again what is typed; the read stays behind until the process ends, for
+// nothing else can take it back from the terminal.
+func (a *app) askSecret(ctx context.Context, f *os.File, prompt string) (string, error) {
+	before, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("ask for the passphrase: %w", err)
+	}
+	fmt.Fprint(a.errw, prompt)
+	defer fmt.Fprintln(a.errw)
+	type line struct {
+		text []byte
+		err  error
+	}
+	typed := make(chan line, 1)
+	go func() {
+		b, err := term.ReadPassword(int(f.Fd()))
+		typed <- line{b, err}
+	}()
+	select {
+	case l := <-typed:
+		if l.err != nil {
+			return "", fmt.Errorf("read the passphrase: %w", l.err)
+		}
+		return string(l.text), nil
+	case <-ctx.Done():
+		return "", errors.Join(ctx.Err(), term.Restore(int(f.Fd()), before))
+	}
 }
 
 // terminal is where a person can be asked; nil if there is none.
