@@ -6,6 +6,16 @@ import "github.com/spf13/cobra"
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		newRunCommand(a),
+		newMapCommand(a),
+		newJobsCommand(a),
+		newJobCommand(a),
+		newWatchCommand(a),
+		newLogsCommand(a),
+		newGetCommand(a),
+		newRetryCommand(a),
+		newCancelCommand(a),
+		newCostCommand(a),
+		newExplainCommand(a),
 		newDemoCommand(a),
 		newUpCommand(a),
 		newProgramCommand(a),

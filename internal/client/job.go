@@ -151,3 +151,28 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
+
+// BlockTime is the chain's pace over its last blocks.
+func (c *Client) BlockTime(ctx context.Context) (time.Duration, error) {
+	const blocks = 20
+	st, err := c.cfg.Ledger.Status(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var first, last ledger.Block
+	enough := errors.New("enough")
+	err = c.cfg.Ledger.Follow(ctx, max(1, st.Height-blocks), func(b ledger.Block) error {
+		if first.Height == 0 {
+			first = b
+		}
+		last = b
+		if b.Height >= st.Height && b.Height > first.Height {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) {
+		return 0, fmt.Errorf("pace of the chain: %w", err)
+	}
+	return max(last.Time.Sub(first.Time)/time.Duration(last.Height-first.Height), time.Millisecond), nil
+}

@@ -91,15 +91,15 @@ func (o Outputs) Path(i uint64) (string, error) {
 	if strings.ContainsRune(p, 0) {
 		return "", fmt.Errorf("%w %s: item %s: its value has a zero byte", ErrTemplate, o.Template, Label(o.List, i))
 	}
-	folder := o.folder()
+	folder := o.Folder()
 	if rel, err := filepath.Rel(folder, p); err != nil || rel == "." || !filepath.IsLocal(rel) {
 		return "", fmt.Errorf("%w %s: item %s would write %s, which is outside of %s", ErrTemplate, o.Template, Label(o.List, i), p, folder)
 	}
 	return p, nil
 }
 
-// folder is the template's part before its first placeholder, as a folder.
-func (o Outputs) folder() string {
+// Folder is the template's part before its first placeholder, as a folder.
+func (o Outputs) Folder() string {
 	fixed := o.Template
 	if at := placeholder.FindStringIndex(fixed); at != nil {
 		fixed = fixed[:at[0]]

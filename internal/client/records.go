@@ -143,6 +143,17 @@ func (rs Records) head(id work.JobID) (*Record, error) {
 	return &r, nil
 }
 
+// Remove forgets a job; one that is not known is no error.
+func (rs Records) Remove(id work.JobID) error {
+	var errs []error
+	for _, ext := range []string{".json", ".items"} {
+		if err := os.Remove(rs.path(id, ext)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // All are the records that can be read, oldest first, without their lists.
 func (rs Records) All() ([]*Record, error) {
 	es, err := os.ReadDir(rs.Dir)

@@ -42,7 +42,7 @@ type Outcome struct {
 // is closed. on hears what changes, in the caller's goroutine; its error ends the
 // watch. A lost connection is made again, for as long as Config.Patience lasts.
 func (c *Client) Watch(ctx context.Context, id work.JobID, on func(Progress) error) (*Outcome, error) {
-	spec, list, err := c.material(ctx, id)
+	spec, list, err := c.Describe(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +176,7 @@ func (w *watch) finish(ctx context.Context) (*Outcome, error) {
 // Results gives what the indexer has of some items, or of all, without waiting for
 // more: proven where the chain has settled, provisional elsewhere.
 func (c *Client) Results(ctx context.Context, id work.JobID, items work.RangeSet) ([]wire.Update, error) {
-	spec, list, err := c.material(ctx, id)
+	spec, list, err := c.Describe(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (c *Client) Results(ctx context.Context, id work.JobID, items work.RangeSet
 	latest := map[uint64]wire.Update{}
 	w := &watch{c: c, v: v}
 	get := func(items work.RangeSet) error {
-		return c.ask(ctx, &wire.Request{Op: wire.OpResults, Job: id, Items: items}, func(a *wire.Answer) error {
+		return c.stream(ctx, &wire.Request{Op: wire.OpResults, Job: id, Items: items}, func(a *wire.Answer) error {
 			for _, u := range v.apply(a.Updates) {
 				latest[u.Index] = u
 			}
@@ -231,9 +231,9 @@ func (c *Client) Results(ctx context.Context, id work.JobID, items work.RangeSet
 // maxListBytes bounds an item list that is fetched.
 const maxListBytes = 1 << 30
 
-// material is a job's spec and item list: remembered, or from the chain and, under
-// its name, from the indexer.
-func (c *Client) material(ctx context.Context, id work.JobID) (*work.JobSpec, *work.ItemList, error) {
+// Describe gives a job's spec and item list: remembered, or from the chain and,
+// under its name, from the indexer.
+func (c *Client) Describe(ctx context.Context, id work.JobID) (*work.JobSpec, *work.ItemList, error) {
 	c.mu.Lock()
 	m, ok := c.jobs[id]
 	c.mu.Unlock()
