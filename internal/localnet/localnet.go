@@ -17,8 +17,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -260,7 +262,7 @@ func (n *Network) startChain(ctx context.Context) error {
 			return err
 		}
 	}
-	c, err := chainnode.Open(dir, chainnode.Config{RPC: n.opts.RPC, BlockTime: n.opts.BlockTime, Conserve: true, Log: n.opts.Log.With("part", "chain")})
+	c, err := chainnode.Open(dir, chainnode.Config{RPC: n.rpcAddress(), BlockTime: n.opts.BlockTime, Conserve: true, Log: n.opts.Log.With("part", "chain")})
 	if err != nil {
 		return err
 	}
@@ -269,6 +271,30 @@ func (n *Network) startChain(ctx context.Context) error {
 		return err
 	}
 	return n.waitForBlocks(ctx)
+}
+
+// rpcAddress is where the chain answers. Any port means the last one again if it is
+// still free, so that whoever follows a job finds the network after a restart.
+func (n *Network) rpcAddress() string {
+	host, port, err := net.SplitHostPort(n.opts.RPC)
+	if err != nil || port != "0" {
+		return n.opts.RPC
+	}
+	last, err := n.home.ReadNetwork()
+	if err != nil {
+		return n.opts.RPC // it never ran, or nobody can have read where
+	}
+	address, ok := strings.CutPrefix(last.RPC, "http://"+host+":")
+	if !ok {
+		return n.opts.RPC
+	}
+	address = net.JoinHostPort(host, address)
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return n.opts.RPC
+	}
+	_ = l.Close() // it was only to see whether it is free
+	return address
 }
 
 func (n *Network) initChain(dir string) error {
