@@ -157,7 +157,7 @@ func (h *Home) LoadKey(name string, passphrase func() (string, error)) (*Key, er
 	}
 	k, err := keyOf(name, secret)
 	if err != nil || k.Address != f.Address {
-		return nil, fmt.Errorf("key %q: %w: secret and address do not fit; restore the file from a copy", name, ErrDamaged)
+		return nil, fmt.Errorf("key %q: %w: secret and address of %s do not fit; restore it from a copy", name, ErrDamaged, h.keyPath(name))
 	}
 	return k, nil
 }
@@ -217,7 +217,7 @@ func (h *Home) readKey(name string) (*keyFile, error) {
 	}
 	var f keyFile
 	if err := json.Unmarshal(b, &f); err != nil || (f.Plain == "") == (f.Encrypted == "") {
-		return nil, fmt.Errorf("key %q: %w: its file cannot be read; restore it from a copy", name, ErrDamaged)
+		return nil, fmt.Errorf("key %q: %w: %s cannot be read; restore it from a copy", name, ErrDamaged, h.keyPath(name))
 	}
 	return &f, nil
 }
