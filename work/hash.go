@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 
 	"lukechampine.com/blake3"
 )
@@ -65,14 +66,25 @@ func Sum(tag string, parts ...[]byte) (h Hash) {
 	if len(tag) > 255 {
 		panic("work: domain tag over 255 bytes")
 	}
-	// Small inputs stay on the stack: most sums are over less than 512 bytes.
-	var buf [512]byte
-	b := append(append(buf[:0], byte(len(tag))), tag...)
+	buf := sumBuffers.Get().(*[]byte)
+	b := append(append((*buf)[:0], byte(len(tag))), tag...)
 	for _, p := range parts {
 		b = append(b, p...)
 	}
-	return blake3.Sum256(b)
+	h = blake3.Sum256(b)
+	if cap(b) <= maxSumBuffer {
+		*buf = b
+		sumBuffers.Put(buf)
+	}
+	return h
 }
+
+// sumBuffers are what Sum's inputs are put together in: every item costs a dozen
+// sums, and the hash lets its input escape to the heap.
+var sumBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
+
+// maxSumBuffer bounds what a large sum leaves behind.
+const maxSumBuffer = 4096
 
 // BlobID names bytes by their BLAKE3 root and their size. The size is part of
 // the name: a verified range is only sound against a known size. Its text form
@@ -112,7 +124,7 @@ func ParseBlobID(s string) (BlobID, error) {
 // Program is the id under which everyone executes a module: the original's
 // digest bound to the profile version that rewrites it.
 func Program(module BlobID, profile string) ProgramID {
-	var e Encoder
+	e := Encoder{make([]byte, 0, 64)}
 	e.Blob(module)
 	e.String(profile)
 	return Sum("gotong/program/1", e.Bytes())

@@ -1,6 +1,7 @@
 package work
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -24,20 +25,16 @@ var ErrProof = errors.New("path does not lead to the root")
 // ItemSalt is salt_i of a batch: H(salt ‖ batch nonce ‖ i), so that revealing one
 // item's salt says nothing about another's.
 func ItemSalt(salt Hash, nonce Hash, i uint64) Hash {
-	var e Encoder
-	e.Hash(salt)
-	e.Hash(nonce)
-	e.U64(i)
-	return Sum("gotong/salt/1", e.Bytes())
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], i)
+	return Sum("gotong/salt/1", salt[:], nonce[:], n[:])
 }
 
 // ItemNode commits to an item's fuel and leaf under its salt.
 func ItemNode(fuel Fuel, leaf, salt Hash) Node {
-	var e Encoder
-	e.U64(uint64(fuel))
-	e.Hash(leaf)
-	e.Hash(salt)
-	return Node{fuel, Sum("gotong/node/1", e.Bytes())}
+	var f [8]byte
+	binary.BigEndian.PutUint64(f[:], uint64(fuel))
+	return Node{fuel, Sum("gotong/node/1", f[:], leaf[:], salt[:])}
 }
 
 func join(l, r Node) (Node, error) {
@@ -45,12 +42,10 @@ func join(l, r Node) (Node, error) {
 	if c != 0 {
 		return Node{}, fmt.Errorf("fuel of a batch: %w", ErrOverflow)
 	}
-	var e Encoder
-	e.U64(uint64(l.Fuel))
-	e.Hash(l.Hash)
-	e.U64(uint64(r.Fuel))
-	e.Hash(r.Hash)
-	return Node{Fuel(s), Sum("gotong/inner/1", e.Bytes())}, nil
+	var fl, fr [8]byte
+	binary.BigEndian.PutUint64(fl[:], uint64(l.Fuel))
+	binary.BigEndian.PutUint64(fr[:], uint64(r.Fuel))
+	return Node{Fuel(s), Sum("gotong/inner/1", fl[:], l.Hash[:], fr[:], r.Hash[:])}, nil
 }
 
 // split is the number of items left of an inner node over n ≥ 2 items.
