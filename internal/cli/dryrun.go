@@ -105,9 +105,12 @@ func (l *launch) speed(d *dryReport, p *client.Plan) {
 	default:
 		d.Chunk = "one item first, then a few seconds of work together, less at the end"
 	}
-	todo := d.Items - min(d.Reused, d.Items)
-	if perSec > 0 && d.Fuel > 0 {
-		d.Eta = math.Ceil(float64(todo)*float64(d.Fuel)/perSec) + settleTime.Seconds()
+	todo := float64(d.Items - min(d.Reused, d.Items))
+	switch {
+	case perSec > 0 && d.Fuel > 0: // as measured by the providers
+		d.Eta = math.Ceil(todo*float64(d.Fuel)/perSec) + settleTime.Seconds()
+	case d.Slots > 0 && l.seconds > 0: // as measured here
+		d.Eta = math.Ceil(todo*l.seconds/float64(d.Slots)) + settleTime.Seconds()
 	}
 }
 

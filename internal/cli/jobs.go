@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -79,6 +81,12 @@ func runJobs(ctx context.Context, a *app, asJSON bool) error {
 			l.Verified, l.Failed = &r.Ended.Verified, &r.Ended.Failed
 		}
 	}
+	slices.SortStableFunc(lines, func(x, y *jobLine) int { // by when they were posted, those of other homes first
+		if x.Created == nil || y.Created == nil {
+			return cmp.Compare(b2i(x.Created != nil), b2i(y.Created != nil))
+		}
+		return x.Created.Compare(*y.Created)
+	})
 	if asJSON {
 		return a.printJSON(lines)
 	}
@@ -131,6 +139,13 @@ func (a *app) openJob(ctx context.Context, arg string) (*session, *client.Client
 		return nil, nil, nil, err
 	}
 	return s, c, &client.Record{Job: id, Spec: *spec, List: list}, nil
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (a *app) unknownJob(arg string, err error) error {

@@ -55,6 +55,7 @@ type launch struct {
 	deadline time.Duration
 
 	began   time.Time
+	seconds float64 // the first item's, here; 0: unknown
 	where   client.Outputs
 	known   map[uint64]*work.Result // verified before, by item of rec.List
 	present work.RangeSet           // of those, outputs are where they belong
@@ -160,7 +161,7 @@ func (l *launch) probe(ctx context.Context) (err error) {
 	}
 	call, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
-	run, err := rt.Run(call, runtime.Task{Program: l.rec.Spec.Program, Profile: gw1.Version, Limits: limits, Seed: l.rec.Spec.Seed, Item: item})
+	run, err := wasm.RunLocal(call, rt, runtime.Task{Program: l.rec.Spec.Program, Profile: gw1.Version, Limits: limits, Seed: l.rec.Spec.Seed, Item: item})
 	var refused *runtime.Refused
 	switch {
 	case errors.As(err, &refused):
@@ -172,7 +173,7 @@ func (l *launch) probe(ctx context.Context) (err error) {
 		return nil
 	}
 	if run.Leaf.Outcome.Kind != work.OutOfFuel || limits.Fuel == l.rec.Spec.Limits.Fuel {
-		l.rec.Fuel = max(run.Leaf.Fuel, 1)
+		l.rec.Fuel, l.seconds = max(run.Leaf.Fuel, 1), run.Seconds
 	}
 	return nil
 }

@@ -117,6 +117,9 @@ func (a *app) buildMap(o mapOptions, args []string) (*client.Record, error) {
 	var shared []sharedFile
 	var err error
 	if r.Program, shared, err = a.resolveProgram(args[0]); err != nil {
+		if len(o.each) > 0 && !slices.ContainsFunc(o.each, func(g string) bool { return strings.ContainsAny(g, "*?[{") }) {
+			err = usageError{fmt.Errorf("%w (if the shell expanded the pattern of --each, quote it)", err)}
+		}
 		return nil, err
 	}
 	if r.Program, err = filepath.Abs(r.Program); err != nil {

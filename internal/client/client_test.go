@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,10 @@ func TestJobFromPostToRefund(t *testing.T) {
 	one, err := later.Results(t.Context(), id, work.RangeSet{{Lo: 17, Hi: 18}})
 	if err != nil || len(one) != 1 || one[0].State != wire.ItemVerified || one[0].Result.Leaf != proven[17].Leaf {
 		t.Errorf("results of item 17: %+v, %v", one, err)
+	}
+	all, err := later.Results(t.Context(), id, nil)
+	if err != nil || len(all) != 300 || slices.ContainsFunc(all, func(u wire.Update) bool { return u.State != wire.ItemVerified || u.Result == nil }) {
+		t.Errorf("all results: %d, %v", len(all), err)
 	}
 	if _, err := later.Results(t.Context(), id, work.RangeSet{{Lo: 300, Hi: 301}}); !errors.Is(err, work.ErrItem) {
 		t.Errorf("results of item 300: %v", err)

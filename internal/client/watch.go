@@ -198,7 +198,8 @@ func (c *Client) Results(ctx context.Context, id work.JobID, items work.RangeSet
 		return nil, err
 	}
 	// A batch is proven whole: the others of its items are needed too.
-	if _, _, err := v.settle(ctx, c.cfg.Ledger); err != nil {
+	proven, err := w.settle(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var rest work.RangeSet
@@ -212,11 +213,11 @@ func (c *Client) Results(ctx context.Context, id work.JobID, items work.RangeSet
 			return nil, err
 		}
 	}
-	proven, err := w.settle(ctx)
+	more, err := w.settle(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range proven {
+	for _, u := range append(proven, more...) {
 		latest[u.Index] = u
 	}
 	var out []wire.Update
