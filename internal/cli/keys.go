@@ -207,6 +207,11 @@ func runKeysExport(ctx context.Context, a *app, o keysExportOptions, name string
 	if err != nil {
 		return err
 	}
+	if o.outFile != "" { // said before passphrases are asked for; O_EXCL below decides
+		if _, err := os.Lstat(o.outFile); err == nil {
+			return usagef("--out %s exists: nothing is overwritten, choose another name", o.outFile)
+		}
+	}
 	a.keyName = name
 	k, err := a.loadKey(ctx, h)
 	if err != nil {
