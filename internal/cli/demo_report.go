@@ -36,7 +36,7 @@ type demoReport struct {
 	OutputDigest string           `json:"output_digest"`
 
 	feeBurn baseUnits
-	void    work.RangeSet // items of void batches
+	void    work.RangeSet             // items of void batches
 	finders map[work.Address][]string // who found a provider's lie
 }
 
