@@ -81,6 +81,7 @@ func Main(ctx context.Context, args []string, in io.Reader, out, errw io.Writer)
 }
 
 func newRootCommand(a *app) *cobra.Command {
+	cobra.EnableCommandSorting = false // commands come as a user needs them
 	root := &cobra.Command{
 		Use:   "gotong",
 		Short: "Run WebAssembly programs over many inputs on a pool of machines, checked and paid",
@@ -94,7 +95,15 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.keyName, "key", "", "account key to use (default: the home's own)")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "file whose first line opens an encrypted key (default: ask)")
 	f.BoolVar(&a.verbose, "verbose", false, "log what happens inside to stderr")
-	root.AddCommand(commands(a)...)
+	for _, g := range commands(a) {
+		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
+		for _, c := range g.commands {
+			c.GroupID = g.title
+			root.AddCommand(c)
+		}
+	}
+	root.SetHelpCommandGroupID(root.Groups()[len(root.Groups())-1].ID)
+	root.CompletionOptions.DisableDefaultCmd = true // newCompletionCommand knows unknown shells
 	markRunning(a, root)
 	return root
 }

@@ -2,28 +2,43 @@ package cli
 
 import "github.com/spf13/cobra"
 
-// commands are all commands of the program, in the order of its help.
-func commands(a *app) []*cobra.Command {
-	return []*cobra.Command{
-		newRunCommand(a),
-		newMapCommand(a),
-		newJobsCommand(a),
-		newJobCommand(a),
-		newWatchCommand(a),
-		newLogsCommand(a),
-		newGetCommand(a),
-		newRetryCommand(a),
-		newCancelCommand(a),
-		newCostCommand(a),
-		newExplainCommand(a),
-		newDemoCommand(a),
-		newUpCommand(a),
-		newProgramCommand(a),
-		newKeysCommand(a),
-		newBalanceCommand(a),
-		newSendCommand(a),
-		newProviderCommand(a),
-		newNetworkCommand(a),
-		newVersionCommand(a),
+// commandGroup is a heading of the help and its commands.
+type commandGroup struct {
+	title    string
+	commands []*cobra.Command
+}
+
+// commands are all commands of the program, as its help shows them.
+func commands(a *app) []commandGroup {
+	return []commandGroup{
+		{"Try it:", []*cobra.Command{
+			newDemoCommand(a),
+			newUpCommand(a),
+			newRunCommand(a),
+		}},
+		{"Jobs:", []*cobra.Command{
+			newMapCommand(a),
+			newJobsCommand(a),
+			newJobCommand(a),
+			newWatchCommand(a),
+			newLogsCommand(a),
+			newGetCommand(a),
+			newExplainCommand(a),
+			newRetryCommand(a),
+			newCancelCommand(a),
+			newCostCommand(a),
+		}},
+		{"Programs, keys and money:", []*cobra.Command{
+			newProgramCommand(a),
+			newKeysCommand(a),
+			newBalanceCommand(a),
+			newSendCommand(a),
+		}},
+		{"The network and this program:", []*cobra.Command{
+			newNetworkCommand(a),
+			newProviderCommand(a),
+			newVersionCommand(a),
+			newCompletionCommand(a),
+		}},
 	}
 }

@@ -192,7 +192,9 @@ func newProgramShowCommand(a *app) *cobra.Command {
 		Use:   "show NAME",
 		Short: "Show a kept program and its files",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return runProgramShow(a, asJSON, args[0]) },
+
+		ValidArgsFunction: a.completeProgram,
+		RunE:              func(_ *cobra.Command, args []string) error { return runProgramShow(a, asJSON, args[0]) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
@@ -237,7 +239,9 @@ func newProgramRemoveCommand(a *app) *cobra.Command {
 		Use:   "remove NAME",
 		Short: "Forget a kept program",
 		Args:  cobra.ExactArgs(1),
-		RunE:  func(_ *cobra.Command, args []string) error { return runProgramRemove(a, args[0]) },
+
+		ValidArgsFunction: a.completeProgram,
+		RunE:              func(_ *cobra.Command, args []string) error { return runProgramRemove(a, args[0]) },
 	}
 }
 

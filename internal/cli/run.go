@@ -65,8 +65,9 @@ func newRunCommand(a *app) *cobra.Command {
 		Example: "  gotong run hello.wasm world\n" +
 			"  gotong run --with photo.png:in/photo.png --out results resize.wasm in/photo.png out/small.png\n" +
 			"  gotong run --with script.py python script.py",
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return runRun(c.Context(), a, o, args[0], args[1:]) },
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeProgram,
+		RunE:              func(c *cobra.Command, args []string) error { return runRun(c.Context(), a, o, args[0], args[1:]) },
 	}
 	f := c.Flags()
 	f.SetInterspersed(false) // what follows the program is the program's
