@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -233,10 +233,12 @@ func (l *ItemList) Vars(i uint64) (map[string]string, error) {
 		return nil, fmt.Errorf("item %d of %d: %w", i, l.Len(), ErrItem)
 	}
 	i = l.Base(i)
-	v := map[string]string{"i": strconv.FormatUint(i, 10)}
+	n := i
+	if l.Source == SourceRange {
+		n += l.Range.Lo
+	}
+	v := map[string]string{"i": strconv.FormatUint(n, 10)}
 	switch l.Source {
-	case SourceRange:
-		v["i"] = strconv.FormatUint(l.Range.Lo+i, 10)
 	case SourceEach:
 		p := l.Each[i].Path
 		v["in"], v["name"] = p, path.Base(p)
@@ -267,17 +269,18 @@ func (l *ItemList) Item(i uint64) (*Item, error) {
 		v["out"] = out
 	}
 	it := &Item{Stdin: l.Stdin, Files: append([]File(nil), l.Shared...)}
+	it.Args, it.Env = slices.Grow(it.Args, len(l.Args)), slices.Grow(it.Env, len(l.Env))
 	for _, a := range l.Args {
 		it.Args = append(it.Args, Expand(a, v))
 	}
 	for _, e := range l.Env {
 		it.Env = append(it.Env, Expand(e, v))
 	}
-	sort.Strings(it.Env)
+	slices.Sort(it.Env)
 	if l.Source == SourceEach {
 		it.Files = append(it.Files, l.Each[l.Base(i)])
 	}
-	sort.Slice(it.Files, func(a, b int) bool { return it.Files[a].Path < it.Files[b].Path })
+	slices.SortFunc(it.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	for k := 1; k < len(it.Files); k++ {
 		if it.Files[k].Path == it.Files[k-1].Path {
 			return nil, fmt.Errorf("item %d: two files at %q", i, it.Files[k].Path)
@@ -325,6 +328,9 @@ func Expand(t string, v map[string]string) string {
 		t = t[k:]
 		if e := strings.IndexByte(t, '}'); e > 0 {
 			if s, ok := v[t[1:e]]; ok {
+				if b.Len() == 0 && e == len(t)-1 {
+					return s // nothing but this name: the most usual template
+				}
 				b.WriteString(s)
 				t = t[e+1:]
 				continue

@@ -125,13 +125,17 @@ func (m *material) checkResult(r *work.Result) error {
 	return nil
 }
 
-// silentOutput is the digest of leaving nothing and exiting with 0.
-var silentOutput = (&work.Output{}).Digest(work.Outcome{Kind: work.Exited})
+// silence is leaving no bytes, and silentOutput the digest of that and exiting
+// with 0.
+var (
+	silence      = work.Output{Stdout: work.BlobOf(nil), Stderr: work.BlobOf(nil)}
+	silentOutput = silence.Digest(work.Outcome{Kind: work.Exited})
+)
 
 // silent reports a result without any output whose digest is known to fit.
 func silent(r *work.Result) bool {
 	o := &r.Output
-	return len(o.Files) == 0 && o.Stdout.IsZero() && o.Stderr.IsZero() && r.Leaf.Outcome.OK() && r.Leaf.Output == silentOutput
+	return len(o.Files) == 0 && o.Stdout == silence.Stdout && o.Stderr == silence.Stderr && r.Leaf.Outcome.OK() && r.Leaf.Output == silentOutput
 }
 
 // keepInline stores the outputs that came with the receipt and gives those that
