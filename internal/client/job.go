@@ -25,19 +25,33 @@ func (c *Client) Cancel(ctx context.Context, id work.JobID, wait time.Duration) 
 	if j.State == lifecycle.JobClosed {
 		return true, nil
 	}
-	release, err := c.release(ctx, id, wait)
-	if err != nil {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
+	release, err := c.release(ctx, id, 0)
+	if release == nil && j.State == lifecycle.JobOpen && ctx.Err() == nil {
+		// While the job is open the indexer hands out more: close it first.
+		if ended, err := c.cancel(ctx, id, nil); ended || err != nil {
+			return ended, err
 		}
-		c.log.Debug("no release", "job", id.Short(), "err", err)
 	}
-	if release == nil && j.State == lifecycle.JobClosing {
+	if release == nil {
+		release, err = c.release(ctx, id, wait)
+	}
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if release == nil {
+		c.log.Debug("no release", "job", id.Short(), "err", err)
 		return false, nil
 	}
+	if ended, err := c.cancel(ctx, id, release); ended || err != nil {
+		return ended, err
+	}
+	return true, nil
+}
+
+// cancel sends one cancellation; ended says that the job was closed meanwhile.
+func (c *Client) cancel(ctx context.Context, id work.JobID, release *sign.Signature) (ended bool, err error) {
 	_, err = c.cfg.Ledger.Submit(ctx, c.cfg.Account, ledger.CancelJob{Job: id, Release: release})
 	if errors.Is(err, ledger.ErrRefused) {
-		// It may have ended by itself meanwhile.
 		if j, jerr := c.cfg.Ledger.Job(ctx, id); jerr == nil && j.State == lifecycle.JobClosed {
 			return true, nil
 		}
@@ -45,7 +59,7 @@ func (c *Client) Cancel(ctx context.Context, id work.JobID, wait time.Duration) 
 	if err != nil {
 		return false, fmt.Errorf("cancel job %s: %w", id.Short(), err)
 	}
-	return release != nil, nil
+	return false, nil
 }
 
 // release asks for the indexer's signature until it gives it or wait is over.
