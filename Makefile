@@ -39,6 +39,7 @@ fuzz:                        ## each fuzzer for FUZZTIME
 	sh scripts/fuzz.sh
 
 bench: build                 ## side by side with a peer; writes bench/results/
+	@/usr/bin/python3 -c 'import distributed' 2>/dev/null || { echo "bench: Dask, the peer, is not here: apt-get install python3-distributed" >&2; exit 1; }
 	$(GO) run ./bench
 
 bench-keep: bench            ## keep the figures of this machine in the repository

@@ -68,6 +68,20 @@ type bench struct {
 	log    *slog.Logger
 	out    io.Writer
 	values map[string]float64
+
+	heapFile string // for a profile of the live heap; empty: none
+}
+
+// heapProfile writes what the heap is made of now.
+func (b *bench) heapProfile() error {
+	if b.heapFile == "" {
+		return nil
+	}
+	f, err := os.Create(b.heapFile)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.WriteHeapProfile(f), f.Close())
 }
 
 // say writes a line of detail.
@@ -98,12 +112,13 @@ func run(ctx context.Context) error {
 	dir := flag.String("out", filepath.Join("bench", "results"), "`folder` of latest.txt")
 	logFile := flag.String("log", "", "write what the roles log to this `file`")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of this process to this `file`")
+	heap := flag.String("heapprofile", "", "write what the heap holds when submit_1m's receipts are in to this `file`")
 	flag.Parse()
 	want, err := chosen(*rows)
 	if err != nil {
 		return err
 	}
-	b := &bench{quick: *quick, values: map[string]float64{}}
+	b := &bench{quick: *quick, heapFile: *heap, values: map[string]float64{}}
 	if b.log, err = openLog(*logFile); err != nil {
 		return err
 	}
@@ -151,6 +166,11 @@ func chosen(list string) (map[string]bool, error) {
 			return nil, fmt.Errorf("there is no row %q", name)
 		}
 		want[name] = true
+	}
+	for _, m := range measures { // rows that are measured together are shown together
+		for _, r := range m.rows {
+			want[r] = slices.ContainsFunc(m.rows, func(r string) bool { return want[r] })
+		}
 	}
 	return want, nil
 }

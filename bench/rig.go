@@ -221,7 +221,7 @@ func (r *rig) ask(ctx context.Context, q *wire.Request, f func(*wire.Answer) (en
 
 // until waits for a job's counts, asked for every few milliseconds.
 func (r *rig) until(ctx context.Context, id work.JobID, enough func(wire.Counts) bool) error {
-	return poll(ctx, 10*time.Millisecond, func() (ok bool, err error) {
+	return poll(ctx, 20*time.Millisecond, func() (ok bool, err error) {
 		_, c, err := r.client.Explain(ctx, id)
 		if err == nil && c.Failed > 0 {
 			err = fmt.Errorf("%d items failed", c.Failed)
