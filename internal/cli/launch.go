@@ -242,8 +242,11 @@ func (l *launch) compute(ctx context.Context, c *client.Client, out *tally, miss
 	if err := l.post(ctx, c, request, plan, rec.Job); err != nil {
 		return err
 	}
-	fmt.Fprintf(l.a.errw, "job %s: %d items, tier %s, up to %s in escrow (what is not used comes back)\n",
-		rec.Job, rec.Spec.ItemCount, rec.Spec.Tier, rec.Spec.Escrow+rec.Spec.CheckEscrow)
+	terms := "on own providers, unchecked and unpaid"
+	if rec.Spec.Tier != work.TierNone {
+		terms = fmt.Sprintf("tier %s, up to %s in escrow (what is not used comes back)", rec.Spec.Tier, rec.Spec.Escrow+rec.Spec.CheckEscrow)
+	}
+	fmt.Fprintf(l.a.errw, "job %s: %d item(s), %s\n", rec.Job, rec.Spec.ItemCount, terms)
 	if l.detach {
 		if l.json {
 			return l.a.printJSON(l.sum)

@@ -25,7 +25,7 @@ func TestNetworkScripts(t *testing.T) {
 				e.Setenv("NET", dir)
 				return set(e)
 			},
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){"module": moduleCmd, "code": codeCmd},
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"module": moduleCmd, "code": codeCmd, "jobid": jobIDCmd},
 		})
 	})
 }
