@@ -43,7 +43,7 @@ func settle(ctx context.Context, b *bench) error {
 	}
 	defer s.close()
 	best := 0.0
-	for _, flight := range []int{64, 256, 1024} {
+	for _, flight := range []int{64, 256, 512} {
 		rate, busy, msgs, err := s.hold(ctx, flight, time.Duration(b.size(20, 8))*time.Second)
 		if err != nil {
 			return err
@@ -241,7 +241,9 @@ func (s *settling) step(ctx context.Context, blk ledger.Block, flight int) error
 			return err
 		}
 	}
-	for len(s.flight) < flight {
+	// A batch lives for about a dozen blocks: spread over them, each block has some
+	// batches in every phase.
+	for n := 0; len(s.flight) < flight && n <= flight/12; n++ {
 		r, m, err := s.make(blk.Height)
 		if err != nil {
 			return err
