@@ -24,6 +24,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/gotong-network/gotong/app"
 	"github.com/gotong-network/gotong/internal/adversary"
 	"github.com/gotong-network/gotong/internal/chainnode"
@@ -33,6 +35,7 @@ import (
 	"github.com/gotong-network/gotong/internal/node"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/runtime/wasm"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -93,6 +96,10 @@ type Network struct {
 	index *node.Node
 	led   []*cosmos.Client
 	names map[work.Address]string
+
+	// What providers offer of this machine.
+	fuelPerSec work.Fuel
+	memory     uint64
 }
 
 // chainID is every local network's; homes keep them apart.
@@ -115,7 +122,9 @@ func Open(ctx context.Context, o Options) (_ *Network, err error) {
 	if err := n.openHome(); err != nil {
 		return nil, err
 	}
-	if err := n.startChain(ctx); err != nil {
+	measured := make(chan error, 1)
+	go func() { measured <- n.measure(ctx) }() // beside the chain's first blocks
+	if err := errors.Join(n.startChain(ctx), <-measured); err != nil {
 		return nil, err
 	}
 	if err := n.openMembers(ctx); err != nil {
@@ -357,6 +366,25 @@ func (n *Network) ledgerOf(names ...string) (*cosmos.Client, error) {
 	return l, nil
 }
 
+// measure takes the machine's speed and memory for the providers' offers.
+func (n *Network) measure(ctx context.Context) (err error) {
+	n.memory = machineMemory() / 2 / uint64(max(n.state.Providers, 1))
+	if n.opts.Runtime != nil {
+		return nil // nothing is executed that could be measured
+	}
+	n.fuelPerSec, err = wasm.Benchmark(ctx, wasm.Config{Dir: n.home.Path("cache"), Log: n.opts.Log})
+	return err
+}
+
+// machineMemory is the machine's memory in bytes.
+func machineMemory() uint64 {
+	var si unix.Sysinfo_t
+	if unix.Sysinfo(&si) != nil {
+		return 0 // unstated
+	}
+	return uint64(si.Totalram) * uint64(si.Unit)
+}
+
 // openMembers opens the indexer, then everybody else, and registers who is not.
 func (n *Network) openMembers(ctx context.Context) error {
 	own := make([]work.Address, n.state.Providers)
@@ -376,7 +404,7 @@ func (n *Network) openMembers(ctx context.Context) error {
 	}
 	for i := range n.state.Providers {
 		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
-			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, BatchTime: n.opts.BatchTime, Own: n.isClient}
+			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient}
 			if i < n.opts.Cheaters {
 				c.Provider.Wrap = adversary.CorruptRuntime
 			}

@@ -58,9 +58,11 @@ type Config struct {
 
 // Provider is how the provider's role is played.
 type Provider struct {
-	Slots     int
-	Price     work.Price
-	BatchTime time.Duration
+	Slots       int
+	Price       work.Price
+	FuelPerSec  work.Fuel // of a slot, until work has measured it
+	MemoryBytes uint64    // for items, all slots together
+	BatchTime   time.Duration
 	// Wrap changes the runtime; for adversaries of tests and the demo. nil: as it is.
 	Wrap func(runtime.Runtime) runtime.Runtime
 	// Own reports clients that are served off the chain, unpaid (tier none).
@@ -250,7 +252,7 @@ func (n *Node) addProvider() error {
 	p, err := provider.New(provider.Config{
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.net,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
-		MinPrice: c.Price, BatchTime: c.BatchTime, Own: c.Own, Log: n.cfg.Log,
+		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
