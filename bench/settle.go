@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gotong-network/gotong/app"
 	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/localnet"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -94,23 +94,16 @@ func openSettling(ctx context.Context) (_ *settling, err error) {
 	if s.dir, err = os.MkdirTemp("", "gotong-bench-"); err != nil {
 		return nil, err
 	}
-	home := filepath.Join(s.dir, "chain")
 	p := lifecycle.LocalParams()
 	p.DrawSpreadBlocks, p.WindowBlocks = 1, 1
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks = 10_000, 10_000, 10_000
 	const all = 2 + settleProviders + settleCheckers
-	var accounts []app.Account
-	for n := 1; n <= all; n++ {
-		accounts = append(accounts, app.Account{Address: settleAddress(n), Balance: 1e6 * work.UgtgPerGtg})
+	c := localnet.BareChain{Dir: filepath.Join(s.dir, "chain"), Chain: settleChain, Params: p, BlockTime: settleBlock, Balance: 1e6 * work.UgtgPerGtg}
+	c.Accounts = append(c.Accounts, settleAddress(2), settleAddress(1))
+	for n := 3; n <= all; n++ {
+		c.Accounts = append(c.Accounts, settleAddress(n))
 	}
-	g := app.GenesisConfig{Chain: settleChain, Time: time.Now(), Params: p, Accounts: accounts}
-	if err := chainnode.Init(home, chainnode.InitConfig{Genesis: g, Operator: settleAddress(2), SelfBond: 1000 * work.UgtgPerGtg}); err != nil {
-		return nil, err
-	}
-	if s.node, err = chainnode.Open(home, chainnode.Config{BlockTime: settleBlock}); err != nil {
-		return nil, err
-	}
-	if err := s.node.Start(); err != nil {
+	if s.node, err = c.Start(); err != nil {
 		return nil, err
 	}
 	s.led = cosmos.New(s.node.Client())

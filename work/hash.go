@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 
 	"lukechampine.com/blake3"
 )
@@ -66,25 +65,17 @@ func Sum(tag string, parts ...[]byte) (h Hash) {
 	if len(tag) > 255 {
 		panic("work: domain tag over 255 bytes")
 	}
-	buf := sumBuffers.Get().(*[]byte)
-	b := append(append((*buf)[:0], byte(len(tag))), tag...)
+	n := 1 + len(tag)
+	for _, p := range parts {
+		n += len(p)
+	}
+	b := make([]byte, 0, n) // the hash lets it escape: no more than is needed
+	b = append(append(b, byte(len(tag))), tag...)
 	for _, p := range parts {
 		b = append(b, p...)
 	}
-	h = blake3.Sum256(b)
-	if cap(b) <= maxSumBuffer {
-		*buf = b
-		sumBuffers.Put(buf)
-	}
-	return h
+	return blake3.Sum256(b)
 }
-
-// sumBuffers are what Sum's inputs are put together in: every item costs a dozen
-// sums, and the hash lets its input escape to the heap.
-var sumBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 512); return &b }}
-
-// maxSumBuffer bounds what a large sum leaves behind.
-const maxSumBuffer = 4096
 
 // BlobID names bytes by their BLAKE3 root and their size. The size is part of
 // the name: a verified range is only sound against a known size. Its text form
