@@ -36,11 +36,11 @@ func TestCheaters(t *testing.T) {
 }
 
 func testCheaters(t *testing.T, providers, cheaters int) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	n, err := localnet.Open(ctx, localnet.Options{
 		Dir: filepath.Join(t.TempDir(), "home"), Providers: providers, Checkers: 3, Cheaters: cheaters,
-		BlockTime: 200 * time.Millisecond, BatchTime: 2 * time.Second,
+		BatchTime: 2 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -182,3 +182,63 @@ func TestKill9AtFirstStart(t *testing.T) {
 		t.Errorf("SIGTERM: exit code %d\n%s", code, n.up.errw.String())
 	}
 }
+
+// TestKill9WhilePosting kills a network while a client posts, and holds that the job
+// either runs to its end after the restart, or was not posted at all.
+func TestKill9WhilePosting(t *testing.T) {
+	t.Parallel()
+	r := draws(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	n := newNetwork(t, 2)
+	n.ready(ctx, t)
+	n.client(ctx, t, func(c *client.Client, l *cosmos.Client) {
+		before, err := l.Supply(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		posted := map[work.JobID]sums{}
+		for k := range 3 {
+			s := sums{items: 4, rounds: 1_000_000, shared: []byte{byte(k)}, tier: work.TierEconomic}
+			type answer struct {
+				id  work.JobID
+				err error
+			}
+			answered := make(chan answer, 1)
+			go func() {
+				id, err := c.Post(ctx, s.request(t))
+				answered <- answer{id, err}
+			}()
+			late := time.Duration(r.Int64N(int64(1500 * time.Millisecond)))
+			time.Sleep(late) // the draw
+			n.up.kill()
+			n.start(t)
+			n.announced(ctx, t)
+			a := <-answered
+			t.Logf("killed %s after the call: %v", late, a.err)
+			if a.err == nil {
+				posted[a.id] = s
+			}
+			n.ready(ctx, t)
+		}
+		for id, s := range posted {
+			s.follow(ctx, t, c, id, nil)
+			if _, err := c.WaitClosed(ctx, id, patience); err != nil {
+				t.Fatal(err)
+			}
+			b := readBooks(ctx, t, l, id)
+			b.check(t)
+			b.honest(ctx, t, l)
+		}
+		jobs, err := l.Jobs(ctx, c.Account())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, j := range jobs {
+			if _, ok := posted[j.ID]; !ok {
+				t.Errorf("the client was told that job %s failed, and the chain has it", j.ID.Short())
+			}
+		}
+		conserved(ctx, t, l, before)
+	})
+}

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,6 +40,11 @@ func TestMain(m *testing.M) {
 	wasm.MaybeWorker()
 	if os.Getenv(asGotong) != "" {
 		os.Exit(gotong())
+	}
+	// The tests mostly wait for blocks: two processors can take four of them. A flag
+	// that the caller gives wins, for it is parsed later.
+	if err := flag.Set("test.parallel", strconv.Itoa(max(4, runtime.GOMAXPROCS(0)))); err != nil {
+		panic(err) // the testing package has no such flag
 	}
 	code := m.Run()
 	if shared.n != nil {

@@ -193,3 +193,28 @@ func TestBadInput(t *testing.T) {
 		})
 	}
 }
+
+// TestMapThroughKill9 holds that a waiting `map` outlives the network that it waits
+// for: killed in the middle of the job and started again, it ends the job as usual.
+func TestMapThroughKill9(t *testing.T) {
+	t.Parallel()
+	n := newNetwork(t, 2)
+	n.ready(t.Context(), t)
+	dir := folder(t, "killed once", "killed twice", "killed for good", "and yet it runs")
+	p := start(t, dir, "map", "--home", n.dir, "--json", "--each", "in/*.txt", "--out", "out/{stem}.up", "--", "work.wasm", "upperslow", "{in}", "{out}")
+	n.until(t.Context(), t, func() string { return "no progress: " + p.errw.String() }, func() bool {
+		return strings.Contains(p.errw.String(), "of 4 done")
+	})
+	n.up.kill()
+	n.start(t)
+	if code := p.wait(t); code != 0 {
+		t.Fatalf("exit code %d\n%s\n%s", code, p.errw.String(), n.logTail())
+	}
+	var s summary
+	lastLine(t, p, &s)
+	if s.Items != 4 || s.Verified != 4 || s.Failed != 0 {
+		t.Errorf("%+v", s)
+	}
+	holds(t, filepath.Join(dir, "out", "t0.up"), "KILLED ONCE")
+	holds(t, filepath.Join(dir, "out", "t3.up"), "AND YET IT RUNS")
+}
