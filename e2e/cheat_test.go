@@ -121,6 +121,7 @@ func checkCheats(t *testing.T, b books, members localnet.Members, out *client.Ou
 	}
 	var void work.RangeSet
 	for _, batch := range b.batches {
+		t.Logf("batch %s of %s: %d items, committed at %d, %s, replaced %d times: %s", batch.ID.Short(), batch.Provider, batch.N, batch.CommitHeight, batch.Phase, batch.Round, batch.Why)
 		if cheat[batch.Provider] != (batch.Phase == lifecycle.Void) {
 			t.Errorf("batch %s of %s (cheat: %t) is %s: %s", batch.ID.Short(), batch.Provider, cheat[batch.Provider], batch.Phase, batch.Why)
 		}
