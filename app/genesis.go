@@ -10,6 +10,7 @@ import (
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmttypes "github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
+	"github.com/cosmos/gogoproto/proto"
 
 	"cosmossdk.io/log/v2"
 	"cosmossdk.io/math"
@@ -151,7 +152,7 @@ func (b *builder) fail(err error) {
 	}
 }
 
-func (b *builder) proto(module string, m codec.ProtoMarshaler) {
+func (b *builder) proto(module string, m proto.Message) {
 	raw, err := b.codec.MarshalJSON(m)
 	b.fail(err)
 	b.state[module] = raw

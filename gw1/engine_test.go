@@ -38,7 +38,6 @@ type engine struct{ runtime wazero.Runtime }
 // call is the world of the run in progress.
 type call struct {
 	host *gw1.Host
-	exit error
 }
 
 type callKey struct{}

@@ -191,15 +191,6 @@ func resolve(base *node, path string) (place, uint32) {
 	return at, errnoSuccess
 }
 
-// find resolves a path that must exist.
-func find(base *node, path string) (place, uint32) {
-	at, errno := resolve(base, path)
-	if errno == errnoSuccess && at.node == nil {
-		errno = errnoNoent
-	}
-	return at, errno
-}
-
 // account moves the bytes that an area is charged for from one size to another. Output over its cap ends
 // the run; scratch over its cap is refused.
 func (h *Host) account(a area, from, to int64) uint32 {

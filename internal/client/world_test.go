@@ -241,10 +241,8 @@ func request(n uint64) client.Request {
 // toy is a deterministic runtime: it copies the item's files to outputs, and says
 // its first argument.
 type toy struct {
-	delay time.Duration
-	gate  chan struct{} // if set, items wait until it is closed
-	fail  error
-	open  func(b work.BlobID) ([]byte, error)
+	gate chan struct{} // if set, items wait until it is closed
+	fail error
 }
 
 func (r *toy) Slots() int   { return 2 }

@@ -278,7 +278,6 @@ type worker struct {
 	w     *world
 	name  work.Address
 	key   sign.PrivateKey
-	net   p2p.Network
 	slots uint32
 	price work.Price
 	// act decides what comes back for an item: a result, a failure, or (both nil)

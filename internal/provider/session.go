@@ -121,7 +121,7 @@ func (p *Provider) serve(ctx context.Context, st p2p.Stream) {
 	gone := make(chan struct{})
 	sender.Go(func() { p.send(s, gone) })
 	err := p.receive(ctx, s)
-	if err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
+	if !errors.Is(err, io.EOF) && ctx.Err() == nil {
 		p.log.Info("an indexer's stream ended", "peer", s.peer.String()[:12], "err", err)
 	}
 	close(gone)
@@ -189,7 +189,7 @@ func (p *Provider) detach(s *session) {
 	}
 }
 
-// receive handles the indexer's frames.
+// receive handles the indexer's frames until the stream ends, and says why it did.
 func (p *Provider) receive(ctx context.Context, s *session) error {
 	for {
 		raw, err := s.stream.Receive()
