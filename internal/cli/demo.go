@@ -225,10 +225,10 @@ func (d *demo) openClient(ctx context.Context, members localnet.Members) (func()
 func (d *demo) post(ctx context.Context) error {
 	for {
 		st, err := d.client.Status(ctx)
-		if err != nil && !errors.Is(err, p2p.ErrUnreachable) { // it may not listen yet
+		if err != nil {
 			return err
 		}
-		if err == nil && st.Ready && st.Providers >= d.opts.providers {
+		if st.Ready && st.Providers >= d.opts.providers {
 			break
 		}
 		select {

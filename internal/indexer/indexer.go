@@ -88,15 +88,16 @@ var ErrClosed = errors.New("the indexer has stopped")
 
 // Indexer is the role as a value: New, then Run once.
 type Indexer struct {
-	cfg   Config
-	log   *slog.Logger
-	db    *store
-	quit  chan struct{} // closed when Run's context ends
-	mail  chan func()   // to the owner of all below
-	fetch chan struct{} // bounds concurrent blob fetches
-	wg    sync.WaitGroup
-	sync  syncer
-	lists sync.Map // work.JobID → *material, for those who check receipts
+	serving chan struct{} // closed once clients are answered
+	cfg     Config
+	log     *slog.Logger
+	db      *store
+	quit    chan struct{} // closed when Run's context ends
+	mail    chan func()   // to the owner of all below
+	fetch   chan struct{} // bounds concurrent blob fetches
+	wg      sync.WaitGroup
+	sync    syncer
+	lists   sync.Map // work.JobID → *material, for those who check receipts
 
 	registry registry
 
@@ -134,7 +135,7 @@ func New(cfg Config) (*Indexer, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Indexer{cfg: cfg, log: cfg.Log, db: db, quit: make(chan struct{}), mail: make(chan func(), mailDepth), fetch: make(chan struct{}, 32),
+	x := &Indexer{cfg: cfg, log: cfg.Log, db: db, quit: make(chan struct{}), serving: make(chan struct{}), mail: make(chan func(), mailDepth), fetch: make(chan struct{}, 32),
 		jobs: map[work.JobID]*job{}, peers: map[work.Address]*peer{}, woken: map[*watcher]struct{}{}}
 	x.sync.wake = make(chan struct{}, 1)
 	if err := x.load(); err != nil {
@@ -142,6 +143,9 @@ func New(cfg Config) (*Indexer, error) {
 	}
 	return x, nil
 }
+
+// Serving is closed once Run answers clients.
+func (x *Indexer) Serving() <-chan struct{} { return x.serving }
 
 // Run serves until ctx ends, then stops everything it started and closes the
 // state. It may be called once.
@@ -163,6 +167,7 @@ func (x *Indexer) Run(ctx context.Context) error {
 	}
 	x.batch = x.db.db.NewBatch()
 	x.cfg.Net.Handle(p2p.ProtocolClient, func(ctx context.Context, s p2p.Stream) { x.serve(ctx, s) })
+	close(x.serving)
 	errs := make(chan error, 1)
 	for _, f := range []func(context.Context) error{x.hearOffers, x.followChain} {
 		x.spawn(func() {

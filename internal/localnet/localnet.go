@@ -550,12 +550,12 @@ func (n *Network) Run(ctx context.Context, ready func()) error {
 			cancel()
 		}
 	})
-	if err := n.announce(); err != nil {
+	if err := n.announce(ctx); err != nil {
 		cancel()
 		mu.Lock()
 		errs = append(errs, err)
 		mu.Unlock()
-	} else if ready != nil {
+	} else if ready != nil && ctx.Err() == nil {
 		ready()
 	}
 	wg.Wait()
@@ -563,8 +563,13 @@ func (n *Network) Run(ctx context.Context, ready func()) error {
 	return errors.Join(append(errs, n.Close())...)
 }
 
-// announce writes where the network answers.
-func (n *Network) announce() error {
+// announce writes where the network answers, once it does.
+func (n *Network) announce(ctx context.Context) error {
+	select {
+	case <-n.index.Serving():
+	case <-ctx.Done():
+		return nil
+	}
 	k, err := n.key(IndexerKey)
 	if err != nil {
 		return err

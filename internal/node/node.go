@@ -83,7 +83,8 @@ type Node struct {
 	net   *libp2p.Network
 	blobs *blob.FileStore
 	fetch *blob.NetFetcher
-	rt    runtime.Runtime // nil if no role executes
+	rt    runtime.Runtime  // nil if no role executes
+	index *indexer.Indexer // nil without the role
 	roles []role
 }
 
@@ -144,6 +145,14 @@ func (c *Config) slots() (n int) {
 
 // Self is how others reach the node.
 func (n *Node) Self() p2p.Peer { return n.net.Self() }
+
+// Serving is closed once the node's indexer answers clients; nil without one.
+func (n *Node) Serving() <-chan struct{} {
+	if n.index == nil {
+		return nil
+	}
+	return n.index.Serving()
+}
 
 // Network is the node's port to peers, for clients in the same process.
 func (n *Node) Network() p2p.Network { return n.net }
@@ -236,6 +245,7 @@ func (n *Node) addIndexer() error {
 	if err != nil {
 		return err
 	}
+	n.index = x
 	n.roles = append(n.roles, role{"indexer", x.Run})
 	return nil
 }
