@@ -4,6 +4,7 @@ package wasm
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -68,8 +69,10 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, fmt.Errorf("wasm runtime: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("wasm runtime: cache folder: %w", err)
+	for _, d := range []string{dir, locksDir(dir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("wasm runtime: cache folder: %w", err)
+		}
 	}
 	removeStale(dir)
 	r := &Runtime{cfg: cfg, dir: dir, slots: make(chan struct{}, cfg.Slots), spawn: make(chan func()),
@@ -486,8 +489,14 @@ func (r *Runtime) forget(id work.ProgramID) {
 	r.mu.Unlock()
 }
 
-// lockSuffix ends the names of files that are locked while a program is compiled.
-const lockSuffix = ".lock"
+// lockFile is locked while a program is compiled. Lock files stay, because
+// removing one would let two hold the lock; so programs share 256 of them.
+func (r *Runtime) lockFile(id work.ProgramID) string {
+	return filepath.Join(locksDir(r.dir), hex.EncodeToString(id[:1]))
+}
+
+// locksDir is beside the folder of an engine's programs.
+func locksDir(dir string) string { return filepath.Join(filepath.Dir(dir), "locks") }
 
 // freshPrefix begins the names of folders that are being filled.
 const freshPrefix = ".fresh-"
@@ -497,9 +506,8 @@ const freshPrefix = ".fresh-"
 func (r *Runtime) compile(ctx context.Context, j *job) error {
 	dir := r.programDir(j.program)
 	// Compiling takes seconds of a core: of all runtimes and processes that share
-	// the cache, one does it, and the others wait. The file stays: removing it
-	// would let two hold the lock.
-	lock := flock.New(dir + lockSuffix)
+	// the cache, one does it, and the others wait.
+	lock := flock.New(r.lockFile(j.program))
 	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
