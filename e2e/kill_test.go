@@ -226,6 +226,8 @@ func TestKill9WhilePosting(t *testing.T) {
 			if _, err := c.WaitClosed(ctx, id, patience); err != nil {
 				t.Fatal(err)
 			}
+		}
+		for id := range posted { // once all have ended: a bond serves them all
 			b := readBooks(ctx, t, l, id)
 			b.check(t)
 			b.honest(ctx, t, l)
