@@ -2,7 +2,6 @@ package fake
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -11,16 +10,17 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// store is lifecycle.State over maps. Records are kept as JSON, so that nobody
-// shares memory with them. Every change pushes its undo.
+// store is lifecycle.State over maps. Records are kept as copies (clone.go), so that
+// nobody shares memory with them. Every change pushes its undo.
 type store struct {
 	chain  string
 	params lifecycle.Params
 	height int64       // of the block being made
 	beacon []work.Hash // by height, from 0
+	steer  func(height int64, value work.Hash) work.Hash
 
 	validators []lifecycle.ValidatorPower
-	records    map[string][]byte
+	records    map[string]any // pointers to copies of their own
 	pots       map[pot]work.Amount
 	due        map[int64]map[wake]bool
 	jobOrder   []work.JobID
@@ -57,8 +57,8 @@ func newStore(c Config) *store {
 	e.String(c.Chain)
 	e.U64(c.Seed)
 	s := &store{
-		chain: c.Chain, params: c.Params, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
-		records: map[string][]byte{}, pots: map[pot]work.Amount{}, due: map[int64]map[wake]bool{},
+		chain: c.Chain, params: c.Params, steer: c.Steer, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
+		records: map[string]any{}, pots: map[pot]work.Amount{}, due: map[int64]map[wake]bool{},
 		batchOrder: map[work.JobID][]work.BatchID{}, parties: map[lifecycle.Role][]work.Address{},
 	}
 	for a, v := range c.Genesis {
@@ -85,7 +85,11 @@ func (s *store) nextBlock() {
 	var e work.Encoder
 	e.U64(uint64(s.height))
 	last := s.beacon[len(s.beacon)-1]
-	s.beacon = append(s.beacon, work.Sum("gotong/fakebeacon/1", last[:], e.Bytes()))
+	value := work.Sum("gotong/fakebeacon/1", last[:], e.Bytes())
+	if s.steer != nil {
+		value = s.steer(s.height, value)
+	}
+	s.beacon = append(s.beacon, value)
 	s.events = nil
 	s.touchedJobs, s.touchedParties = map[work.JobID]bool{}, map[lifecycle.PartyKey]bool{}
 }
@@ -145,24 +149,16 @@ func (s *store) Beacon(height int64) (work.Hash, error) {
 }
 
 func get[T any](s *store, key string) (*T, error) {
-	b, ok := s.records[key]
+	v, ok := s.records[key]
 	if !ok {
 		return nil, lifecycle.ErrNotFound
 	}
-	v := new(T)
-	if err := json.Unmarshal(b, v); err != nil {
-		return nil, fmt.Errorf("record %s: %w", key, err)
-	}
-	return v, nil
+	return clone(v.(*T)), nil
 }
 
-func set(s *store, key string, v any) (added bool, err error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return false, fmt.Errorf("record %s: %w", key, err)
-	}
+func set[T any](s *store, key string, v *T) (added bool, err error) {
 	_, had := s.records[key]
-	put(s, s.records, key, b)
+	put(s, s.records, key, any(clone(v)))
 	return !had, nil
 }
 
@@ -227,7 +223,7 @@ func (s *store) Taken(job work.JobID, a work.Address) (work.RangeSet, error) {
 }
 
 func (s *store) SetTaken(job work.JobID, a work.Address, items work.RangeSet) error {
-	_, err := set(s, takenKey(job, a), items)
+	_, err := set(s, takenKey(job, a), &items)
 	return err
 }
 
