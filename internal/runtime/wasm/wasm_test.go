@@ -19,7 +19,7 @@ var cacheDir string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 0 && os.Args[0] == workerName {
-		hostile = hostileFromEnv()
+		atStage = deedFromName()
 	}
 	MaybeWorker()
 	if os.Getenv(orphanEnv) != "" {
