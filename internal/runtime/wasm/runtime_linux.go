@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -40,6 +41,8 @@ type Runtime struct {
 	programs map[work.ProgramID]*program
 	sandbox  string // of the first worker
 	ungroup  bool   // a group was to be had and could not be made; said once
+
+	compiles atomic.Int32 // programs that are being prepared
 
 	busy    sync.WaitGroup // calls that run
 	spawner sync.WaitGroup
@@ -97,6 +100,10 @@ func (r *Runtime) Sandbox() string {
 	defer r.mu.Unlock()
 	return r.sandbox
 }
+
+// Compiling reports whether a program is being rewritten and compiled, which a
+// program's first run waits for.
+func (r *Runtime) Compiling() bool { return r.compiles.Load() > 0 }
 
 // Close implements runtime.Runtime. Runs that go on end with a host fault.
 func (r *Runtime) Close() error {
@@ -576,6 +583,8 @@ const freshPrefix = ".fresh-"
 // compile fills a new folder and renames it, so that processes may share the
 // cache: whoever comes second finds the first one's folder, which is as good.
 func (r *Runtime) compile(ctx context.Context, j *job) error {
+	r.compiles.Add(1)
+	defer r.compiles.Add(-1)
 	dir := r.programDir(j.program)
 	// Compiling takes seconds of a core: of all runtimes and processes that share
 	// the cache, one does it, and the others wait.
