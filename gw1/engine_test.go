@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"testing"
 
 	"github.com/gotong-network/gotong/gw1"
@@ -154,3 +155,22 @@ func (p *program) outcome(m api.Module, err error) string {
 
 // world is a configuration with room for output.
 func world() gw1.HostConfig { return gw1.HostConfig{OutputCap: math.MaxInt32} }
+
+// testContext is for calls that no test cancels.
+var testContext = context.Background()
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -226,7 +226,7 @@ func (s *suite) note(t *testing.T, where string, err error) {
 }
 
 // start instantiates a module and, if it is rewritten, does what an adapter does.
-func (i *specInstance) start(t *testing.T, where string, e *engine, binary []byte) {
+func (i *specInstance) start(t testing.TB, where string, e *engine, binary []byte) {
 	t.Helper()
 	ctx := context.Background()
 	compiled, err := e.runtime.CompileModule(ctx, binary)
