@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(orphanEnv) != "" {
 		orphanMain()
 	}
+	if os.Getenv(sharerEnv) != "" {
+		sharerMain()
+		return
+	}
 	dir, err := os.MkdirTemp("", "wasm")
 	if err != nil {
 		panic(err)
