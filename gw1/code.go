@@ -37,6 +37,9 @@ type frame struct {
 	thenLive bool // the end of the then-branch can be reached
 	target   bool // a reachable branch leads to the end of the block
 	seenBy   int  // position of the last br_table that checked this label
+
+	join  int32   // what locals hold where its label is, noJoin if nothing leads there (webs.go)
+	saved []int32 // what they hold at the beginning of an if
 }
 
 // walker holds the state of one function's walk; it is reused from function to function.
@@ -78,25 +81,30 @@ func (w *walker) reset(fn funcType, body span) {
 // With lazy NaNs it walks again while what it learns about locals changes, and at last gives up being lazy.
 func (w *walker) walk(fn funcType, body span, lazy bool) (code int) {
 	before := w.totalLocals
-	w.nans.begin(lazy)
-	for range maxLazyWalks {
-		w.totalLocals = before
-		code = w.walkOnce(fn, body)
-		if w.r.err != nil || !w.nans.changed {
-			return code
+	for _, coarse := range []bool{false, true} {
+		w.nans.begin(lazy, coarse)
+		for range maxLazyWalks {
+			w.totalLocals = before
+			code = w.walkOnce(fn, body)
+			if w.r.err != nil || w.nans.settled() {
+				return code
+			}
+			if w.nans.webs.over {
+				break
+			}
 		}
 	}
 	w.totalLocals = before
-	w.nans.begin(false)
+	w.nans.begin(false, true)
 	return w.walkOnce(fn, body)
 }
 
 func (w *walker) walkOnce(fn funcType, body span) (code int) {
 	w.reset(fn, body)
 	w.declareLocals()
-	w.nans.declare(w.locals, len(fn.params))
+	w.nans.declare(w.locals, len(fn.params), body.to-body.from)
 	code = w.r.pos
-	w.frames = append(w.frames, frame{op: opBlock, typ: funcType{nil, fn.results}, wasLive: true, seenBy: -1})
+	w.frames = append(w.frames, frame{op: opBlock, typ: funcType{nil, fn.results}, wasLive: true, seenBy: -1, join: noJoin})
 	for w.r.err == nil && len(w.frames) > 0 {
 		w.instruction()
 	}
@@ -385,15 +393,17 @@ func (w *walker) open(op byte) {
 		w.pop(typeI32)
 	}
 	w.popAll(typ.params)
-	w.frames = append(w.frames, frame{op: op, typ: typ, height: len(w.stack), wasLive: w.live, seenBy: -1})
+	w.frames = append(w.frames, frame{op: op, typ: typ, height: len(w.stack), wasLive: w.live, seenBy: -1, join: noJoin})
 	w.pushAll(typ.params)
 	switch op {
 	case opLoop:
 		if w.live {
 			w.loops++
 		}
+		w.joinLoop()
 		w.newBlock(markLoop)
 	case opIf:
+		w.joinFork()
 		w.newBlock(markBlock)
 	}
 }
@@ -414,6 +424,7 @@ func (w *walker) orElse(at int) {
 	}
 	w.leave(f, at)
 	f.op, f.poly, f.thenLive = opElse, false, w.live
+	w.joinElse(f)
 	w.live = f.wasLive
 	w.pushAll(f.typ.params)
 	w.newBlock(markBlock)
@@ -437,6 +448,7 @@ func (w *walker) close(at int) {
 	case opElse:
 		joins = joins || f.thenLive
 	}
+	w.joinEnd(&f)
 	w.live = w.live || joins
 	if joins {
 		w.newBlock(markBlock)
@@ -469,6 +481,7 @@ func (f *frame) carried() []byte {
 func (w *walker) branch(op byte) {
 	w.charge(1)
 	f := w.label()
+	w.joinBranch(f)
 	if op == opBr {
 		w.popAll(f.carried())
 		w.unreachable()
@@ -499,6 +512,7 @@ func (w *walker) branchTable(at int) {
 		}
 		if f.seenBy != at { // each label once, whatever the table's length
 			f.seenBy = at
+			w.joinBranch(f)
 			w.checkKeeping(f.carried())
 		}
 	}
@@ -597,7 +611,7 @@ func (w *walker) local(op byte, at int) {
 	w.charge(1)
 	switch t := w.locals[i]; op {
 	case opLocalGet:
-		w.pushClass(t, w.nans.locals[i])
+		w.pushClass(t, w.held(i))
 	case opLocalSet:
 		w.assign(i, w.takeTyped(t))
 	case opLocalTee:
