@@ -98,10 +98,11 @@ func closeInherited() error {
 // sandbox, and leaves the result in the program's folder.
 func prepareProgram(c *workerConn, h hello) *ready {
 	fail := func(err error) *ready { return &ready{kind: readyFailed, text: err.Error()} }
-	state, err := enterSandbox(h.dir, true)
+	state, err := enterSandbox(h.dir, h.data, true)
 	if err != nil {
 		return fail(err)
 	}
+	debug.SetMemoryLimit(int64(h.data / 8 * 7)) // before the limit the collector works harder
 	files, err := c.take(1)
 	if err != nil {
 		return fail(err)
@@ -188,7 +189,7 @@ func newWorker(h hello) (*worker, *ready) {
 		return fail(err)
 	}
 	w.pagemap, _ = os.Open("/proc/self/pagemap") // without it the digest reads every page
-	if w.sandbox, err = enterSandbox(h.dir, false); err != nil {
+	if w.sandbox, err = enterSandbox(h.dir, h.data, false); err != nil {
 		return fail(err)
 	}
 	m, err := readSealed(h.dir)
