@@ -24,7 +24,7 @@ func (t *turn) draw() error {
 		t.await(Committed, b.DrawHeight-t.h)
 		return nil
 	}
-	b.Draws = drawPoints(b, value, t.p.Rules().SampleSize(b.Tier, b.N))
+	b.Draws = drawPoints(b, value, b.Sample)
 	places := make([]place, 0, len(b.Draws))
 	for d := range b.Draws {
 		for slot := range t.p.Rules().Checkers(b.Tier) {
@@ -200,6 +200,35 @@ func (b *Batch) addCheck(first int, checker work.Address, draw uint32) {
 		}
 	}
 	b.Checks = append(b.Checks, Check{Checker: checker, Draws: []uint32{draw}})
+}
+
+// lookSlot is the slot of a draw's second look, behind its checkers'.
+const lookSlot = maxSample + 1
+
+// look asks the beacon, once all checks are committed, whether one draw is executed
+// once more by a checker that has no part in the batch. The first checkers could
+// not know it when they committed, and nothing is revealed yet that the second one
+// could copy.
+func (t *turn) look() error {
+	b := t.b
+	b.Looked = true
+	value, err := t.m.S.Beacon(t.h)
+	if err != nil {
+		return err
+	}
+	if below(1000, work.Sum("gotong/look/1", value[:], b.ID[:])) < t.p.LookPermille {
+		draw := uint32(below(uint64(len(b.Draws)), work.Sum("gotong/look/draw/1", value[:], b.ID[:])))
+		first := len(b.Checks)
+		if err := t.drawCheckers(value, []place{{draw, lookSlot}}); err != nil {
+			return err
+		}
+		for i := first; i < len(b.Checks); i++ {
+			b.Checks[i].Look = true
+			b.Checks[i].Deadline = t.checkDeadline(&b.Checks[i])
+		}
+	}
+	t.awaitChecks()
+	return nil
 }
 
 // CheckOf is a checker's part of the batch, nil if it has none.
