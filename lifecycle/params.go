@@ -92,7 +92,7 @@ func LocalParams() Params {
 		OpenBlocks: 40, CheckBlocks: 30, WaitFactor: 4, FuelPerBlock: 100_000_000, RevealBlocks: 30, WindowBlocks: 8,
 		VoteBlocks: 30, ClosingBlocks: 1200,
 		RefereePermille: 100, VoteSlashPermille: 10, IndexerBond: 5 * work.UgtgPerGtg, UnavailableFee: work.UgtgPerGtg / 2,
-		ConvictionBlocks: 2 * 60 * 60 * 24 * 30, LookPermille: 100, LookDelayBlocks: 1, RerollPermille: 333,
+		ConvictionBlocks: 2 * 60 * 60 * 24 * 30, LookPermille: 100, LookDelayBlocks: 1, RerollPermille: 100,
 		VestPermille: 500, VestBlocks: 0, MintPermille: 500,
 		CommonsPrice: 1000, CommonsEmission: 10 * work.UgtgPerGtg, CommonsHalvingEpochs: 1_000_000, CommonsEpochBlocks: 120, CommonsChunkItems: 64,
 		MaxDisputes: 8, GovernanceBlocks: 240,
@@ -106,7 +106,7 @@ func PublicParams() Params {
 	p.MaxJobBlocks, p.UnbondBlocks, p.ConvictionBlocks, p.VestBlocks = 30*day, 21*day, 30*day, 30*day
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.WindowBlocks = 5*minute, 2*minute, 2*minute, hour
 	p.VoteBlocks, p.ClosingBlocks, p.GovernanceBlocks = 10*minute, 10*minute, 7*day
-	p.FuelPerBlock = 1_000_000_000
+	p.FuelPerBlock, p.RerollPermille = 1_000_000_000, 333
 	p.CommonsEpochBlocks, p.CommonsHalvingEpochs = hour, 2*365*24
 	return p
 }
