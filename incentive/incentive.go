@@ -262,22 +262,16 @@ func (r Rules) ReducedSample(b Batch, bond, slashable work.Amount) (m uint32, pl
 	return m, 0, nil
 }
 
-// OneBond is what a provider locks for all its unsettled batches: the sum of the
-// two largest bonds. A first conviction takes one batch's bond, at most the
-// largest; what is left still covers each of the others, and a second conviction
-// voids them all. That is enough for any number of false batches at a time: with
-// miss chances q and deterrents a = W·q/(1−q) ≤ A, all of them go free with chance
-// Q = Πq, and ΣW·Q/(1−Q) ≤ A, because Σ(1/q − 1) ≤ Π(1/q) − 1.
-func OneBond(bonds []work.Amount) (work.Amount, error) {
-	var first, second work.Amount
+// OneBond is what a provider locks for all its unsettled batches: the largest of
+// their bonds, on the condition that a slash after which the bond covers the
+// others no more voids them all. It is enough for any number of false batches at a
+// time: with miss chances q and deterrents a = W·q/(1−q) ≤ A, all of them go free
+// with chance Q = Πq, and ΣW·Q/(1−Q) ≤ A, because Σ(1/q − 1) ≤ Π(1/q) − 1.
+func OneBond(bonds []work.Amount) (largest work.Amount) {
 	for _, b := range bonds {
-		if b > first {
-			first, second = b, first
-		} else if b > second {
-			second = b
-		}
+		largest = max(largest, b)
 	}
-	return first.Add(second)
+	return largest
 }
 
 // Reward is what is minted for paid work that burned fee: less than it, so that

@@ -106,34 +106,34 @@ func (q *Party) loseStake(stake work.Amount) {
 	q.Unbonding = min(q.Unbonding, q.Bond)
 }
 
-// lockOpen locks what the unsettled batches need. A slash may have left less.
-func (q *Party) lockOpen() error {
+// lockOpen locks what the unsettled batches need.
+func (q *Party) lockOpen() {
 	bonds := make([]work.Amount, len(q.Open))
 	for i := range q.Open {
 		bonds[i] = q.Open[i].Bond
 	}
-	need, err := incentive.OneBond(bonds)
-	if err != nil {
-		return refused("bond of all unsettled batches: %v", err)
-	}
-	q.Locked = need
-	return nil
+	q.Locked = incentive.OneBond(bonds)
 }
 
-// closeBatch takes an ended batch out of the unsettled ones.
-func (q *Party) closeBatch(b *Batch) error {
+// voidOpen says that no batch committed up to height is paid: nothing answers for
+// them any more.
+func (q *Party) voidOpen(height int64) {
+	q.VoidBefore, q.Open, q.Locked, q.Pledged = height, nil, 0, 0
+}
+
+// closeBatch takes an ended batch out of the unsettled ones. If a slash left less
+// than the others need, they are void.
+func (q *Party) closeBatch(b *Batch, height int64) {
 	for i := range q.Open {
 		if q.Open[i].ID == b.ID {
 			q.Open = append(q.Open[:i:i], q.Open[i+1:]...)
 			break
 		}
 	}
-	if err := q.lockOpen(); err != nil {
-		return err
-	}
-	q.Locked = min(q.Locked, q.Bond)
 	q.Pledged -= min(q.Pledged, b.Pledge)
-	return nil
+	if q.lockOpen(); q.Locked > q.Bond {
+		q.voidOpen(height)
+	}
 }
 
 // covers reports whether the batch is still one of those that q's bond answers for.

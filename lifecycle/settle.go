@@ -14,7 +14,7 @@ func (t *turn) settle() error {
 		return err
 	}
 	if b.CommitHeight <= q.VoidBefore {
-		return t.returnItems(q, Void, "its provider was convicted twice: all its unsettled batches are void")
+		return t.returnItems(q, Void, "its provider was slashed until its bond no longer answered for its unsettled batches: all of them are void")
 	}
 	from := Transfer{FromPot: PotEscrow, From: t.j.Spec.Client}
 	validators := permille(b.Pay, t.p.ValidatorPermille)
@@ -36,9 +36,7 @@ func (t *turn) settle() error {
 		}
 	}
 	q.Settled++
-	if err := q.closeBatch(b); err != nil {
-		return err
-	}
+	q.closeBatch(b, t.h)
 	if err := t.m.S.SetParty(q); err != nil {
 		return err
 	}
@@ -111,14 +109,14 @@ func (t *turn) convict(finder *Claim, why string) error {
 	if err != nil {
 		return err
 	}
-	if !q.covers(t.b) { // an earlier second conviction took all that answers for it
+	if !q.covers(t.b) { // an earlier slash took all that answers for it
 		q.Convictions++
 		return t.returnItems(q, Void, why)
 	}
 	bond, unvested := min(t.b.Bond, q.Bond), min(t.b.Pledge, q.Unvested)
 	if again := q.ConvictedHeight > 0 && t.h-q.ConvictedHeight <= t.p.ConvictionBlocks; again {
 		bond, unvested = q.Bond, q.Unvested
-		q.VoidBefore, q.Open, q.Pledged = t.h, nil, 0
+		q.voidOpen(t.h)
 	}
 	return t.slash(q, bond, unvested, finder, why)
 }
@@ -211,9 +209,7 @@ func (t *turn) unpaid(why string) error {
 
 // returnItems ends a batch without pay: its items are free again.
 func (t *turn) returnItems(q *Party, phase Phase, why string) error {
-	if err := q.closeBatch(t.b); err != nil {
-		return err
-	}
+	q.closeBatch(t.b, t.h)
 	if err := t.m.setParty(q); err != nil {
 		return err
 	}

@@ -256,7 +256,7 @@ type Party struct {
 	PriorWeight   work.Amount `json:"prior_weight"`
 
 	// Of a provider.
-	Open            []OpenBatch `json:"open,omitempty"`     // unsettled batches: Locked is the sum of the two largest bonds
+	Open            []OpenBatch `json:"open,omitempty"`     // unsettled batches: Locked is the largest bond
 	Unvested        work.Amount `json:"unvested,omitempty"` // sum of Vesting: pay that a second conviction takes
 	Pledged         work.Amount `json:"pledged,omitempty"`  // of Unvested: stands for draws that were saved
 	Vesting         []Tranche   `json:"vesting,omitempty"`  // by height

@@ -149,10 +149,7 @@ func (t *turn) lockBond() error {
 		return refused("%s has %d unsettled batches: commit again when some have settled", q.Account, len(q.Open))
 	}
 	q.Open = append(q.Open, OpenBatch{ID: t.b.ID, Bond: t.b.Bond})
-	if err := q.lockOpen(); err != nil {
-		return err
-	}
-	if q.Locked > q.staying() {
+	if q.lockOpen(); q.Locked > q.staying() {
 		return noFunds("%s has a bond of %s that stays, its unsettled batches with this one need %s", q.Account, q.staying(), q.Locked)
 	}
 	if t.b.Sample, t.b.Pledge, err = t.p.Rules().ReducedSample(load, t.b.Bond, q.Unvested-q.Pledged); err != nil {

@@ -54,7 +54,7 @@ func Run(t *testing.T, n Network) {
 	s.closeJob(job)
 	s.history()
 	after := s.supply()
-	if after.Total+after.FeeBurn+after.SlashBurn != before.Total || after.FeeBurn == 0 || after.SlashBurn == 0 {
+	if after.Total+after.FeeBurn+after.SlashBurn != before.Total+after.Minted+after.MintedCommons || after.FeeBurn == 0 || after.SlashBurn == 0 {
 		t.Errorf("supply before %+v, after %+v: what is missing was not burned", before, after)
 	}
 	if after.Escrowed != 0 {
