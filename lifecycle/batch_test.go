@@ -680,7 +680,7 @@ func TestLockedBondOutlastsItsUnbonding(t *testing.T) {
 
 func TestCheckersAreIndependent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{providers: 2, checkers: 2, validators: 1, spec: func(s *work.JobSpec) { s.Nonce, s.Escrow = 2, 100 * gtg }})
+	w := newWorld(t, setup{providers: 2, checkers: 2, validators: 1, spec: func(s *work.JobSpec) { s.Nonce, s.Escrow = 2, 100*gtg }})
 	w.must(checker(0), ledger.Register{Role: lifecycle.RoleIndexer, Peer: w.indexer.Public(), Bond: 50 * gtg})
 	w.spec.IndexerOwner, w.spec.Nonce = checker(0), 3
 	w.must("client", ledger.CreateJob{Spec: w.spec})

@@ -106,7 +106,10 @@ func PublicParams() Params {
 	p.MaxJobBlocks, p.UnbondBlocks, p.ConvictionBlocks, p.VestBlocks = 30*day, 21*day, 30*day, 30*day
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.WindowBlocks = 5*minute, 2*minute, 2*minute, hour
 	p.VoteBlocks, p.ClosingBlocks, p.GovernanceBlocks = 10*minute, 10*minute, 7*day
-	p.FuelPerBlock, p.RerollPermille = 1_000_000_000, 333
+	p.FuelPerBlock = 1_000_000_000
+	// A third of the power, which may also own the height that fixes the draw: 1 −
+	// (2/3)², rounded up.
+	p.RerollPermille = 600
 	p.CommonsEpochBlocks, p.CommonsHalvingEpochs = hour, 2*365*24
 	return p
 }
