@@ -82,12 +82,14 @@ type candidate struct {
 }
 
 // eligible are the checkers that may check the batch: registered before its
-// commit, with a stake free, and owned by none of its parties.
+// commit, with the bond of a checker, and owned by none of its parties. How many
+// checks they have open does not count: whoever could fill them up would choose
+// who is left.
 func (t *turn) eligible(checkers []*Party) []candidate {
 	var l []candidate
 	for _, q := range checkers {
 		w := q.Weight(t.h)
-		if q.RegisteredHeight < t.b.CommitHeight && w >= t.p.CheckerBond && w-t.p.CheckerBond >= q.Locked &&
+		if q.RegisteredHeight < t.b.CommitHeight && w >= t.p.CheckerBond &&
 			q.Account != t.j.Spec.Client && q.Account != t.j.Spec.IndexerOwner && q.Account != t.b.Provider {
 			l = append(l, candidate{q, w})
 		}
@@ -141,7 +143,7 @@ func (t *turn) drawCheckers(beacon work.Hash, places []place) error {
 			return err
 		}
 		c.Stake = t.p.CheckerBond
-		q.Locked += c.Stake
+		q.openCheck(c.Stake)
 		if err := t.m.S.SetParty(q); err != nil {
 			return err
 		}

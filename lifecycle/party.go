@@ -99,11 +99,19 @@ func (q *Party) lose(amount work.Amount) {
 	q.Unbonding = min(q.Unbonding, q.Bond)
 }
 
-// loseStake takes a checker's locked stake out of its bond.
-func (q *Party) loseStake(stake work.Amount) {
-	q.Locked -= stake
-	q.Bond -= stake
-	q.Unbonding = min(q.Unbonding, q.Bond)
+// openCheck gives a checker a part in one batch more. The stake is locked once for
+// all of them: else a stranger could lock honest checkers out of a draw by keeping
+// batches of his own open.
+func (q *Party) openCheck(stake work.Amount) {
+	q.Checks++
+	q.Locked = min(max(q.Locked, stake), q.Bond)
+}
+
+// closeCheck ends a part in a batch.
+func (q *Party) closeCheck() {
+	if q.Checks--; q.Checks == 0 {
+		q.Locked = 0
+	}
 }
 
 // lockOpen locks what the unsettled batches need.

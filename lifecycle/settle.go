@@ -227,15 +227,16 @@ func (t *turn) checkerLoses(checker work.Address) error {
 	if err != nil {
 		return err
 	}
-	q.loseStake(c.Stake)
+	lost := min(c.Stake, q.Bond)
+	q.lose(lost)
 	q.Convictions++
 	c.Lost = true
 	from := Transfer{FromPot: PotBond, From: checker, Role: RoleChecker}
-	paid, err := t.payReferees(from, c.Stake)
+	paid, err := t.payReferees(from, lost)
 	if err != nil {
 		return err
 	}
-	if err := t.m.pay(t.j, t.b, from.to(PotBurn, "", c.Stake-paid, ReasonSlash)); err != nil {
+	if err := t.m.pay(t.j, t.b, from.to(PotBurn, "", lost-paid, ReasonSlash)); err != nil {
 		return err
 	}
 	return t.m.setParty(q)
@@ -271,9 +272,7 @@ func (t *turn) endCheck(c *Check, before work.Amount) (work.Amount, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !c.Lost {
-		q.Locked -= c.Stake
-	}
+	q.closeCheck()
 	earned := c.Revealed && !c.Lost && !c.Forfeit
 	if earned {
 		q.Settled++

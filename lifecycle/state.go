@@ -146,7 +146,7 @@ type Check struct {
 	Lost         bool         `json:"lost"`              // judged wrong: stake burned, fee lost
 	Forfeit      bool         `json:"forfeit,omitempty"` // could not fetch what two thirds of the power could: fee lost
 	Look         bool         `json:"look,omitempty"`    // the second look
-	Stake        work.Amount  `json:"stake"`             // locked of the checker's bond until the batch ends
+	Stake        work.Amount  `json:"stake"`             // what it loses if it is judged wrong
 }
 
 // Unavailable is the leaf of an item that whoever commits, reveals or votes it
@@ -242,7 +242,7 @@ type Party struct {
 	Role             Role           `json:"role"`
 	Peer             sign.PublicKey `json:"peer"`
 	Bond             work.Amount    `json:"bond"`   // all of it
-	Locked           work.Amount    `json:"locked"` // for unsettled batches (see Open), or stakes in open checks
+	Locked           work.Amount    `json:"locked"` // for unsettled batches (see Open), or for open checks
 	Unbonding        work.Amount    `json:"unbonding"`
 	UnbondHeight     int64          `json:"unbond_height"`
 	RegisteredHeight int64          `json:"registered_height"`
@@ -254,6 +254,10 @@ type Party struct {
 	// last changed its bond: see Weight.
 	ChangedHeight int64       `json:"changed_height"`
 	PriorWeight   work.Amount `json:"prior_weight"`
+
+	// Of a checker: its parts in batches that have not ended. One stake is locked for
+	// all of them, so that nobody can use up its bond by keeping batches open.
+	Checks uint32 `json:"checks,omitempty"`
 
 	// Of a provider.
 	Open            []OpenBatch `json:"open,omitempty"`     // unsettled batches: Locked is the largest bond
