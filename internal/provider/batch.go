@@ -53,6 +53,7 @@ type limits struct {
 	escrowFree  work.Amount
 	checkFree   work.Amount
 	rhoPermille uint64 // largest checker's share, for the bond
+	oneDraw     bool   // a batch of the commons is of one draw
 }
 
 // price is what a batch of items under one price would lock; false if it is over
@@ -87,7 +88,7 @@ func choose(loose []*chunk, l limits) ([]*chunk, need) {
 		switch {
 		case c.as.a.ExpiresHeight <= l.height:
 			continue
-		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.refused > 0):
+		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.refused > 0 || l.oneDraw && c.as != out[0].as):
 			continue
 		}
 		nextParts := len(parts)

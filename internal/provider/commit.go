@@ -159,7 +159,7 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, work.RangeSet, e
 	}
 	l := limits{
 		items: p.batchItems(j), height: st.Height, rules: params.Rules(), tier: j.spec.Tier, rhoPermille: rho,
-		bondFree: party.Free(), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree,
+		bondFree: party.Free(), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree, oneDraw: j.commons,
 	}
 	// What is on its way to the chain is as good as locked.
 	p.mu.Lock()
@@ -484,8 +484,10 @@ func (p *Provider) advance(ctx context.Context, b *batch) (done bool, err error)
 // the chain takes it once.
 func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err error) {
 	msg := ledger.CommitBatch{Job: b.job.id, Root: b.root, MaxItemFuel: b.maxFuel}
-	for _, pt := range b.parts {
-		msg.Parts = append(msg.Parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
+	if b.job.commons { // nobody signed for it: the beacon did
+		msg.Parts = []ledger.BatchPart{{Items: b.items}}
+	} else {
+		msg.Parts = b.assigned()
 	}
 	_, err = p.Ledger.Submit(ctx, p.Account, msg)
 	if err == nil {
@@ -502,6 +504,14 @@ func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err er
 		return false, err // it was there already
 	}
 	return true, p.takeApart(b, refusal)
+}
+
+// assigned are the batch's parts as the chain wants them.
+func (b *batch) assigned() (parts []ledger.BatchPart) {
+	for _, pt := range b.parts {
+		parts = append(parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
+	}
+	return parts
 }
 
 // takeApart frees the chunks of a batch that the chain refused, to try them again
@@ -617,6 +627,8 @@ func (p *Provider) follow(ctx context.Context) error {
 		defer p.mu.Unlock()
 		for _, e := range bl.Events {
 			switch e.Kind {
+			case lifecycle.EventCommons:
+				nudge(p.idleSoon)
 			case lifecycle.EventBatch:
 				if b := p.batches[e.Batch]; b != nil {
 					nudge(b.wake)
