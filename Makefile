@@ -38,7 +38,7 @@ gen-check:                   ## committed generated files are what their sources
 fuzz:                        ## each fuzzer for FUZZTIME
 	sh scripts/fuzz.sh
 
-bench: build                 ## side by side with a peer; writes bench/results/
+bench: build deps               ## side by side with a peer; writes bench/results/
 	@/usr/bin/python3 -c 'import distributed' 2>/dev/null || { echo "bench: Dask, the peer, is not here: apt-get install python3-distributed" >&2; exit 1; }
 	$(GO) run ./bench
 

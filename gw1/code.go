@@ -712,6 +712,9 @@ func (w *walker) bulk(at int) {
 		segment := r.u32()
 		if w.dataCount < 0 || uint64(segment) >= uint64(w.dataCount) {
 			r.failAt(at, "data segment %d does not exist or the data count section is missing", segment)
+		} else if code == bulkMemoryInit && w.data[segment].active && w.imageEnd > MaxImageBytes {
+			// Engines disagree on whether such a segment is empty after the start, as the standard says.
+			r.failAt(at, "memory.init names the active data segment %d, in a module whose data ends beyond %d bytes", segment, MaxImageBytes)
 		}
 	case bulkTableInit, bulkElemDrop:
 		w.elementOp(code, at)
@@ -771,8 +774,12 @@ func (w *walker) elementOp(code uint32, at int) {
 		w.charge(2)
 		return
 	}
-	if w.table() != w.elements[segment] {
+	switch elem := w.table(); {
+	case elem != w.elements[segment]:
 		w.r.failAt(at, "table.init of elements of another type")
+		return
+	case elem == typeExternref: // can only be null; engines forget how many there are
+		w.r.failAt(at, "table.init of references to the host: there are none")
 		return
 	}
 	w.bulkOn(at, 1, typeI32)

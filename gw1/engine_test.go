@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"reflect"
 	"testing"
 
 	"github.com/gotong-network/gotong/gw1"
@@ -128,8 +130,22 @@ func (p *program) run(t testing.TB, fuel int64, c gw1.HostConfig) result {
 	}
 	for _, g := range p.module.MutableGlobals {
 		res.globals = append(res.globals, m.ExportedGlobal(g.Name).Get())
+		if g.Type == v128 {
+			res.globals = append(res.globals, highHalf(m.ExportedGlobal(g.Name)))
+		}
+	}
+	if p.module.GlobalFuel != "" && res.fuel < 0 { // noticed late or not at all
+		res.outcome, res.fuel = "fuel", 0
 	}
 	return res
+}
+
+// highHalf reads the half of a vector that the engine's interface does not give.
+func highHalf(g api.Global) uint64 {
+	v := reflect.New(reflect.TypeOf(g)).Elem()
+	v.Set(reflect.ValueOf(g))
+	inner := v.FieldByName("g")
+	return reflect.NewAt(inner.Type(), inner.Addr().UnsafePointer()).Elem().MethodByName("Value").Call(nil)[1].Uint()
 }
 
 func (p *program) outcome(m api.Module, err error) string {
@@ -154,3 +170,22 @@ func (p *program) outcome(m api.Module, err error) string {
 
 // world is a configuration with room for output.
 func world() gw1.HostConfig { return gw1.HostConfig{OutputCap: math.MaxInt32} }
+
+// testContext is for calls that no test cancels.
+var testContext = context.Background()
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func writeFile(t testing.TB, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -97,6 +97,7 @@ func TestGoProgramRunsUnchanged(t *testing.T) {
 	if plain := interpreter(t).load(t, goProgram(t), gw1.Options{NaN: gw1.NaNPlain}).run(t, plenty, goWorld()); !reflect.DeepEqual(a, plain) {
 		t.Error("the interpreter with plain NaNs differs from the compiler with lazy ones")
 	}
+	runUnmodified(t, goProgram(t), goWorld(), a, "read-only", "inside", "nan")
 }
 
 // cFuel is what cprog.wasm costs: it changes only together with Version.
@@ -120,12 +121,10 @@ func TestCProgramRunsUnchanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(e *engine, o gw1.Options) result {
-		c := world()
-		c.Args, c.Env, c.Stdin = []string{"cprog", "x", "y"}, []string{"K=v"}, text("hello")
-		c.Files = []gw1.HostFile{{Path: "in/a.txt", File: text("A")}}
-		return e.load(t, wasm, o).run(t, plenty, c)
-	}
+	c := world()
+	c.Args, c.Env, c.Stdin = []string{"cprog", "x", "y"}, []string{"K=v"}, text("hello")
+	c.Files = []gw1.HostFile{{Path: "in/a.txt", File: text("A")}}
+	run := func(e *engine, o gw1.Options) result { return e.load(t, wasm, o).run(t, plenty, c) }
 	a := run(compiler(t), gw1.Options{})
 	if a.outcome != "exit 5" || a.stdout != cOutput || a.stderr != "" {
 		t.Errorf("outcome %s\nstdout:\n%s\nstderr:\n%s", a.outcome, a.stdout, a.stderr)
@@ -137,6 +136,7 @@ func TestCProgramRunsUnchanged(t *testing.T) {
 	if b := run(interpreter(t), gw1.Options{NaN: gw1.NaNPlain}); !reflect.DeepEqual(a, b) {
 		t.Error("the interpreter with plain NaNs differs from the compiler with lazy ones")
 	}
+	runUnmodified(t, wasm, c, a, "write to input", ". ..", "sum")
 	if a.fuel != plenty-cFuel {
 		t.Errorf("fuel %d, want %d", plenty-a.fuel, cFuel)
 	}

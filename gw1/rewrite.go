@@ -135,12 +135,7 @@ func (b *builder) module() *Module {
 
 // image folds the active data segments, if they are not too far apart.
 func (b *builder) image() []byte {
-	var end uint64
-	for _, s := range b.data {
-		if trimmed := bytes.TrimRight(s.bytes, "\x00"); s.active && len(trimmed) > 0 {
-			end = max(end, uint64(s.offset)+uint64(len(trimmed)))
-		}
-	}
+	end := b.imageEnd
 	if end == 0 || end > MaxImageBytes {
 		return nil
 	}

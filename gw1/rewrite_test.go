@@ -283,6 +283,15 @@ func TestRefusals(t *testing.T) {
 			m.data = [][]byte{cat(1, named("x"))}
 			m.funcs[0].body = cat(c32(0), c32(0), c32(0), 0xfc, 8, 0, 0)
 		}), "data count"},
+		{"memory.init of data that stays", with(func(m *testModule) {
+			m.memory, m.count = cat(0, uleb(2000)), true
+			m.data = [][]byte{active(16, "a"), active(gw1.MaxImageBytes, "b")}
+			m.funcs[0].body = cat(c32(0), c32(0), c32(0), 0xfc, 8, 0, 0)
+		}), "active data segment 0"},
+		{"host references", with(func(m *testModule) {
+			m.tables, m.elements = [][]byte{cat(0x6f, 0, 1)}, [][]byte{cat(5, 0x6f, 1, 0xd0, 0x6f, 0x0b)}
+			m.funcs[0].body = cat(c32(0), c32(0), c32(0), 0xfc, 12, 0, 0)
+		}), "references to the host"},
 		{"section twice", cat(plain, sectionOf(10, []byte{0})), "out of order"},
 		{"tags", cat(wasmHeader, sectionOf(13, []byte{0})), "exception"},
 	} {

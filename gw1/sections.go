@@ -1,6 +1,7 @@
 package gw1
 
 import (
+	"bytes"
 	"slices"
 )
 
@@ -59,6 +60,7 @@ type parsed struct {
 
 	dataCount   int // of the data count section, or -1
 	data        []dataSegment
+	imageEnd    uint64 // where the last non-zero byte of active data ends
 	usesData    bool   // memory.init or data.drop occur
 	bodies      []span // of the code section
 	totalLocals int
@@ -586,6 +588,9 @@ func (p *parsed) dataSection(r *reader) {
 			r.failAt(at, "a data segment without a memory")
 		case s.active && uint64(s.offset)+uint64(len(s.bytes)) > p.memoryMin:
 			r.failAt(at, "a data segment ends at %d, outside the initial memory of %d bytes", uint64(s.offset)+uint64(len(s.bytes)), p.memoryMin)
+		}
+		if trimmed := bytes.TrimRight(s.bytes, "\x00"); s.active && len(trimmed) > 0 {
+			p.imageEnd = max(p.imageEnd, uint64(s.offset)+uint64(len(trimmed)))
 		}
 		p.data = append(p.data, s)
 	}

@@ -122,12 +122,13 @@ func score(c Candidate, median, least float64, w Weights) float64 {
 	if rtt <= 0 {
 		rtt = unknownRTT
 	}
-	s := w.RTT*math.Exp(-rtt.Seconds()/0.030) + w.Reputation*c.Reputation + w.Spread/(1+c.Given-least)
+	nearness := float64(w.RTT * decay(rtt.Seconds()/0.030))
+	trust := float64(w.Reputation * c.Reputation)
+	cheapness := w.Price
 	if median > 0 {
-		s += w.Price * math.Exp(-float64(c.Offer.Price)/median)
-	} else {
-		s += w.Price
+		cheapness = float64(w.Price * decay(float64(c.Offer.Price)/median))
 	}
+	s := nearness + trust + w.Spread/(1+c.Given-least) + cheapness
 	return s
 }
 

@@ -58,8 +58,9 @@ func newRunCommand(a *app) *cobra.Command {
 		Short: "Run one item here: same sandbox and profile, no network, no money",
 		Long: "Run one item on this machine exactly as a provider would, and say how it ended, what\n" +
 			"it cost in fuel and what that is worth. The program's stdout and stderr are printed;\n" +
-			"the summary goes to stderr. The exit code is 0 if the program exited with 0, 3 if it\n" +
-			"ended otherwise, 2 if it would be refused.\n\n" +
+			"the summary goes to stderr, and a line now and then while a run takes long; Ctrl-C\n" +
+			"ends it. The exit code is 0 if the program exited with 0, 3 if it ended otherwise, 2 if\n" +
+			"it would be refused.\n\n" +
 			"The program sees the files of --with in its current folder, read-only, and may write\n" +
 			"to out/ (kept with --out) and tmp/ (scratch).",
 		Example: "  gotong run hello.wasm world\n" +
@@ -101,10 +102,13 @@ func runRun(ctx context.Context, a *app, o runOptions, program string, args []st
 
 	priced := make(chan marketPrice, 1)
 	go func() { priced <- a.marketPrice(ctx) }()
+	start := time.Now()
+	heard := sayWaiting(a.errw, program, task.Limits.Fuel, rt.Compiling)
 	local, err := wasm.RunLocal(ctx, rt, *task)
+	heard()
 	price := <-priced // bounded by its own time-out
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return runInterrupted(program, time.Since(start))
 	}
 	if err != nil {
 		return runFault(program, err)

@@ -39,6 +39,7 @@ var allowed = []struct {
 	{"internal/ledger/ledgertest", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
 	{"internal/ledger/fake", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
 	{"internal/ledger/cosmos", []string{"work", "sign", "lifecycle", "x/", "internal/ledger"}},
+	{"internal/ledger/keepers", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos"}}, // the chain's messages are ledger/cosmos's
 	{"internal/chainnode", []string{"work", "sign", "lifecycle", "x/", "app"}},
 	{"internal/runtime/runtimetest", []string{"work", "internal/runtime", "internal/blob"}},
 	{"internal/runtime/wasm", []string{"work", "gw1", "internal/runtime", "internal/blob"}},
@@ -53,6 +54,7 @@ var allowed = []struct {
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},
 	{"internal/client", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 	{"internal/adversary", []string{"work", "sign", "internal/runtime"}},
+	{"internal/adversary/trial", []string{"*"}}, // whole worlds
 	// Whole programs.
 	{"internal/version", nil},
 	{"internal/home", []string{"work", "sign", "internal/p2p", "internal/version"}},
@@ -74,13 +76,13 @@ var only = map[string][]string{
 	"internal/adversary":     {"internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/cli":           {"cmd/"},
 	"internal/runtime/noop":  {"bench"},
-	"internal/ledger/fake":   {"internal/sim"},
+	"internal/ledger/fake":   {"internal/sim", "internal/adversary/trial"},
 	"internal/p2p/mem":       {"internal/sim"},
 	"internal/localnet":      {"internal/cli", "bench", "e2e"},
 	"internal/demoscene":     {"internal/cli", "internal/localnet", "bench", "e2e"},
 	"internal/runtime/wasm":  {"cmd/gotong", "internal/node", "internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/p2p/libp2p":    {"internal/node", "internal/localnet", "internal/cli", "internal/client", "bench", "e2e"},
-	"internal/ledger/cosmos": {"internal/node", "internal/localnet", "internal/cli", "bench", "e2e"},
+	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/node", "internal/localnet", "internal/cli", "bench", "e2e"},
 }
 
 type pkg struct {

@@ -100,5 +100,6 @@ func work() {
 	nan := math.Float64bits(math.Log(-1) + 0/math.Inf(1)*math.Inf(1))
 	r := make([]byte, 8)
 	must(rand.Read(r))
-	fmt.Println(string(must(json.Marshal(m))), sums, nan, r)
+	fmt.Println(string(must(json.Marshal(m))), sums)
+	fmt.Println("nan", nan, "random", r)
 }

@@ -10,6 +10,8 @@ import (
 
 	rpctypes "github.com/cometbft/cometbft/rpc/jsonrpc/types"
 
+	abci "cosmossdk.io/errors"
+
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 
 	"github.com/gotong-network/gotong/internal/ledger"
@@ -39,6 +41,13 @@ func refusal(codespace string, code uint32, log string) error {
 		return fmt.Errorf("%w: %s", ledger.ErrFunds, sentence(log))
 	}
 	return fmt.Errorf("%w: %s", ledger.ErrRefused, sentence(log))
+}
+
+// Refusal turns the error of a message that was executed here into the port's
+// words, as if a node had answered it.
+func Refusal(err error) error {
+	codespace, code, log := abci.ABCIInfo(err, true)
+	return refusal(codespace, code, log)
 }
 
 // missing is the refusal of a message that names what the chain does not have.

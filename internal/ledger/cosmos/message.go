@@ -23,7 +23,7 @@ import (
 func encode(from work.Address, msgs []ledger.Msg) ([]*types.Any, error) {
 	l := make([]*types.Any, 0, len(msgs))
 	for _, m := range msgs {
-		v, err := message(string(from), m)
+		v, err := Message(from, m)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +36,9 @@ func encode(from work.Address, msgs []ledger.Msg) ([]*types.Any, error) {
 	return l, nil
 }
 
-func message(from string, m ledger.Msg) (proto.Message, error) {
+// Message is a message of the port as the chain knows it.
+func Message(sender work.Address, m ledger.Msg) (proto.Message, error) {
+	from := string(sender)
 	switch m := m.(type) {
 	case ledger.CreateJob:
 		return &market.MsgCreateJob{Sender: from, Spec: m.Spec.Encode()}, nil

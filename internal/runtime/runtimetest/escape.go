@@ -16,7 +16,8 @@ func Escape(t *testing.T, profile string, f Factory) {
 		run  func(*bench, string)
 	}{
 		{"reach outside", testReach}, {"10,000 files", testLitter}, {"1 GB of output", testFlood},
-		{"memory bomb", testMemoryBomb}, {"table bomb", testTableBomb},
+		{"1 GB of output files", testFloodFiles}, {"sparse files", testSparse}, {"open files", testHold}, {"nested folders", testNest},
+		{"memory bomb", testMemoryBomb}, {"table bomb", testTableBomb}, {"recursion bomb", testRecursion}, {"endless loop", testFuel},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -54,6 +55,58 @@ func testFlood(b *bench, profile string) {
 	r := b.run(b.task(profile, "flood", "1024"))
 	if want := (work.Outcome{Kind: work.OutputCapped}); r.Leaf.Outcome != want || r.Output.Stdout.Size > Limits.OutputBytes {
 		b.Errorf("%v with %d bytes, want %v with at most %d", r.Leaf.Outcome, r.Output.Stdout.Size, want, Limits.OutputBytes)
+	}
+}
+
+// testFloodFiles fills a file that is kept, which ends the run at the job's cap, and
+// one that is scratch, where writing fails.
+func testFloodFiles(b *bench, profile string) {
+	for name, want := range map[string]work.Outcome{
+		"out/big": {Kind: work.OutputCapped}, "tmp/big": {Kind: work.Exited, Code: 3},
+	} {
+		r := b.run(b.task(profile, "floodfile", name, "1024"))
+		if r.Leaf.Outcome != want {
+			b.Errorf("%s: %v, want %v", name, r.Leaf.Outcome, want)
+		}
+		size := uint64(0)
+		for _, f := range r.Output.Files {
+			size += f.Blob.Size
+		}
+		if size > Limits.OutputBytes {
+			b.Errorf("%s: %d bytes came out, the cap is %d", name, size, Limits.OutputBytes)
+		}
+	}
+}
+
+// testSparse writes a terabyte behind the end of a file, which costs a real file
+// system nothing.
+func testSparse(b *bench, profile string) {
+	for _, name := range []string{"out/far", "tmp/far"} {
+		r := b.run(b.task(profile, "sparse", name))
+		if got := b.text(r, r.Output.Stdout); got != "" {
+			b.Errorf("%s: it %s", name, got)
+		}
+		size := r.Output.Stdout.Size
+		for _, f := range r.Output.Files {
+			size += f.Blob.Size
+		}
+		if size > Limits.OutputBytes {
+			b.Errorf("%s: %d bytes came out, the cap is %d", name, size, Limits.OutputBytes)
+		}
+	}
+}
+
+func testHold(b *bench, profile string) {
+	r := b.run(b.task(profile, "hold", "100000"))
+	if got := b.text(r, r.Output.Stdout); !r.Leaf.Outcome.OK() || got != "true\n" {
+		b.Errorf("opening files without end: %v, %q", r.Leaf.Outcome, got)
+	}
+}
+
+func testNest(b *bench, profile string) {
+	r := b.run(b.task(profile, "nest", "10000"))
+	if k := r.Leaf.Outcome.Kind; k != work.Exited && k != work.OutputCapped {
+		b.Errorf("folders in folders: %v", r.Leaf.Outcome)
 	}
 }
 

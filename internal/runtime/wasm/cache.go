@@ -78,6 +78,13 @@ func seal(dir string) error {
 // readSealed checks the folder and reads the rewritten module. Every error means
 // that the folder is of no use.
 func readSealed(dir string) (*gw1.Module, error) {
+	info, err := os.Lstat(filepath.Join(dir, sealFile))
+	if err == nil {
+		err = checkCached(fs.FileInfoToDirEntry(info))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: seal: %w", errCorrupt, err)
+	}
 	want, err := os.ReadFile(filepath.Join(dir, sealFile))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
@@ -100,6 +107,23 @@ func readSealed(dir string) (*gw1.Module, error) {
 	return m, nil
 }
 
+// maxCachedBytes bounds a file of the cache: machine code of the largest module is
+// a fraction of it.
+const maxCachedBytes = 2 << 30
+
+// checkCached refuses what we never made, before anybody waits for a pipe, follows
+// a link or reads a file without end.
+func checkCached(d fs.DirEntry) error {
+	if !d.Type().IsRegular() {
+		return fmt.Errorf("no regular file (%v)", d.Type())
+	}
+	info, err := d.Info()
+	if err == nil && info.Size() > maxCachedBytes {
+		err = fmt.Errorf("%d bytes, at most %d are ours", info.Size(), maxCachedBytes)
+	}
+	return err
+}
+
 // hashFolder lists path, size and hash of every file but the seal.
 func hashFolder(dir string) ([]byte, error) {
 	var e work.Encoder
@@ -111,6 +135,9 @@ func hashFolder(dir string) ([]byte, error) {
 		rel, err := filepath.Rel(dir, path)
 		if err != nil || rel == sealFile || rel == sealFile+".tmp" {
 			return err
+		}
+		if err := checkCached(d); err != nil {
+			return fmt.Errorf("%s: %w", rel, err)
 		}
 		b, err := os.ReadFile(path)
 		if err != nil {

@@ -21,6 +21,14 @@ type Config struct {
 	// Timeout bounds the wall time of one item on this host; an item that takes
 	// longer is a fault of the host. Default: DefaultTimeout.
 	Timeout func(work.Limits) time.Duration
+	// CPUTime bounds the CPU time of one item, all threads of its worker together;
+	// more is a fault of the host. Default: DefaultTimeout, because an item has one
+	// thread.
+	CPUTime func(work.Limits) time.Duration
+
+	// Cgroup says where each worker gets a control group of its own, as a bound
+	// beside its own limits: CgroupDelegated (the default), CgroupOwn or CgroupNone.
+	Cgroup string
 
 	SelfExe string       // the executable that workers are; default this one
 	Log     *slog.Logger // default slog.Default
@@ -31,6 +39,18 @@ const (
 	DefaultMemoryBytes = 4 << 30
 	DefaultOutputBytes = 256 << 20
 	DefaultCacheBytes  = 8 << 30
+)
+
+// Values of Config.Cgroup. Where no group can be had workers run without one, and
+// Runtime.Sandbox says why.
+const (
+	// CgroupDelegated makes groups only where they are ours to make: below a group
+	// that belongs to this user, or that systemd has delegated (Delegate=yes).
+	CgroupDelegated = ""
+	// CgroupOwn makes groups below this process's own group if the kernel lets it.
+	CgroupOwn = "own"
+	// CgroupNone makes none.
+	CgroupNone = "none"
 )
 
 // prepareTimeout bounds rewriting, compiling or loading one program.
@@ -66,6 +86,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Timeout == nil {
 		c.Timeout = DefaultTimeout
+	}
+	if c.CPUTime == nil {
+		c.CPUTime = DefaultTimeout
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

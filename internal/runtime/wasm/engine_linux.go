@@ -133,6 +133,7 @@ func (e *engine) run(r *request, files []io.ReaderAt) (resp *response, err error
 	e.host = host
 	e.arena.begin(r.memory)
 	defer e.arena.Free()
+	reach(stageInstantiating, nil)
 	instance, err := e.instantiate()
 	if err != nil {
 		return nil, err
@@ -142,6 +143,7 @@ func (e *engine) run(r *request, files []io.ReaderAt) (resp *response, err error
 	e.fuel = fuelGlobal{instance.ExportedGlobal(e.module.GlobalFuel).(api.MutableGlobal)}
 	start := min(r.fuel, math.MaxInt64)
 	e.fuel.g.Set(start)
+	reach(stageRunning, nil)
 	_, callErr := instance.ExportedFunction("_start").Call(e.ctx)
 	if e.arena.fault != nil {
 		return nil, fmt.Errorf("%w: the host has no memory for the item: %w", errFault, e.arena.fault)

@@ -4,12 +4,15 @@ package wasm
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -176,13 +179,15 @@ func TestClose(t *testing.T) {
 	wantFault(t, err)
 }
 
+// TestDamagedCache damages each file of a cached program, or its folder, in every
+// way that we thought of: the program is compiled again, gives the same leaf, and
+// what a link points to stays as it was.
 func TestDamagedCache(t *testing.T) {
 	t.Parallel()
 	blobs := &runtimetest.Blobs{}
 	task := moduleTask(blobs, runtimetest.ModuleCount(1000))
 	dir := t.TempDir()
-	var first work.Leaf
-	run := func() {
+	run := func() work.Leaf {
 		t.Helper()
 		rt := open(t, Config{Blobs: blobs, Dir: dir, Slots: 1})
 		defer rt.Close()
@@ -190,38 +195,72 @@ func TestDamagedCache(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if first.Fuel == 0 {
-			first = r.Leaf
-		}
-		if r.Leaf != first {
-			t.Errorf("leaf %+v, before %+v", r.Leaf, first)
-		}
+		return r.Leaf
 	}
-	run()
+	want := run()
 	program := filepath.Join(dir, cacheTag(), work.Program(task.Program, task.Profile).String())
 	compiled, err := filepath.Glob(filepath.Join(program, "wazero-*", "*"))
 	if err != nil || len(compiled) != 1 {
 		t.Fatalf("compiled files: %v, %v", compiled, err)
 	}
-	files := []string{filepath.Join(program, rewrittenFile), compiled[0], filepath.Join(program, sealFile)}
-	for _, file := range files {
-		for name, damage := range map[string]func() error{
-			"a flipped bit": func() error {
-				b, err := os.ReadFile(file)
-				if err == nil {
-					b[len(b)/2] ^= 1
-					err = os.WriteFile(file, b, 0o600)
-				}
-				return err
-			},
-			"cut short": func() error { return os.Truncate(file, 10) },
-			"removed":   func() error { return os.Remove(file) },
-		} {
-			if err := damage(); err != nil {
-				t.Fatalf("%s %s: %v", file, name, err)
+	elsewhere := filepath.Join(t.TempDir(), "elsewhere")
+	const secret = "not the cache's"
+	if err := errors.Join(os.Mkdir(elsewhere, 0o700), os.WriteFile(elsewhere+"/file", []byte(secret), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	instead := func(make func(path string) error) func(string) error {
+		return func(path string) error { return errors.Join(os.RemoveAll(path), make(path)) }
+	}
+	damages := map[string]func(path string) error{
+		"flip a bit": func(path string) error {
+			b, err := os.ReadFile(path)
+			if err == nil {
+				b[len(b)/2] ^= 1
+				err = os.WriteFile(path, b, 0o600)
 			}
-			run()
+			return err
+		},
+		"cut short":              func(path string) error { return os.Truncate(path, 10) },
+		"empty":                  func(path string) error { return os.Truncate(path, 0) },
+		"grow without end":       func(path string) error { return os.Truncate(path, 1<<40) },
+		"remove":                 os.Remove,
+		"forbid":                 func(path string) error { return os.Chmod(path, 0) },
+		"a link elsewhere":       instead(func(path string) error { return os.Symlink(elsewhere+"/file", path) }),
+		"a link to nothing":      instead(func(path string) error { return os.Symlink("nothing", path) }),
+		"a link to itself":       instead(func(path string) error { return os.Symlink(path, path) }),
+		"a link to endless data": instead(func(path string) error { return os.Symlink("/dev/zero", path) }),
+		"a pipe":                 instead(func(path string) error { return unix.Mkfifo(path, 0o600) }),
+		"a folder":               instead(func(path string) error { return os.Mkdir(path, 0o700) }),
+	}
+	files := []string{filepath.Join(program, rewrittenFile), compiled[0], filepath.Join(program, sealFile)}
+	some := []string{"flip a bit", "cut short", "remove", "a link elsewhere", "a pipe"} // one file gets all
+	for i, file := range files {
+		for name, damage := range damages {
+			if i > 0 && !slices.Contains(some, name) {
+				continue
+			}
+			if err := damage(file); err != nil {
+				t.Fatalf("%s: %s: %v", filepath.Base(file), name, err)
+			}
+			if got := run(); got != want {
+				t.Errorf("%s: %s: leaf %+v, want %+v", filepath.Base(file), name, got, want)
+			}
 		}
+	}
+	for name, damage := range map[string]func(string) error{
+		"a link elsewhere": damages["a link elsewhere"], "a pipe": damages["a pipe"],
+		"a link to a folder": instead(func(path string) error { return os.Symlink(elsewhere, path) }),
+		"a file more":        func(path string) error { return os.WriteFile(path+"/more", nil, 0o600) },
+	} {
+		if err := damage(program); err != nil {
+			t.Fatalf("the folder: %s: %v", name, err)
+		}
+		if got := run(); got != want {
+			t.Errorf("the folder: %s: leaf %+v, want %+v", name, got, want)
+		}
+	}
+	if b, err := os.ReadFile(elsewhere + "/file"); err != nil || string(b) != secret {
+		t.Errorf("the file that a link named: %q, %v", b, err)
 	}
 }
 
@@ -242,6 +281,60 @@ func TestSharedCache(t *testing.T) {
 		}
 	}
 	all.Wait()
+}
+
+// sharerEnv makes the test binary a process that runs one item from the cache
+// folder that it names, and prints the leaf.
+const sharerEnv = "WASM_TEST_SHARER"
+
+func sharerMain() {
+	blobs := &runtimetest.Blobs{}
+	rt, err := New(Config{Blobs: blobs, Dir: os.Getenv(sharerEnv), Slots: 1, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		panic(err)
+	}
+	r, err := rt.Run(context.Background(), moduleTask(blobs, runtimetest.ModuleCount(77)))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(r.Leaf)
+	if err := rt.Close(); err != nil {
+		panic(err)
+	}
+}
+
+// TestProcessesShareACache starts processes at the same empty cache at once, kills
+// one of them on the way, and damages the cache meanwhile.
+func TestProcessesShareACache(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	outs := make([]bytes.Buffer, 4)
+	var cmds []*exec.Cmd
+	for i := range outs {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^$")
+		cmd.Env = append(os.Environ(), sharerEnv+"="+dir)
+		cmd.Stdout, cmd.Stderr = &outs[i], &outs[i]
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		cmds = append(cmds, cmd)
+	}
+	waitFor(t, "a program in the cache", func() bool {
+		made, _ := filepath.Glob(filepath.Join(dir, "*", "*"))
+		return len(made) > 0
+	})
+	_ = cmds[0].Process.Kill() // it may have ended
+	_ = cmds[0].Wait()
+	if made, _ := filepath.Glob(filepath.Join(dir, "*", "*", rewrittenFile)); len(made) > 0 {
+		_ = os.Truncate(made[0], 5) // it may be gone again
+	}
+	for i, cmd := range cmds[1:] {
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("process %d: %v: %s", i+1, err, &outs[i+1])
+		} else if outs[i+1].String() != outs[1].String() {
+			t.Errorf("process %d: %s, process 1: %s", i+1, &outs[i+1], &outs[1])
+		}
+	}
 }
 
 func TestCacheIsBounded(t *testing.T) {

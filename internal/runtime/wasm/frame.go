@@ -64,6 +64,7 @@ type ready struct {
 	text      string
 	sandbox   string // what the kernel gave, for people
 	memoryMin uint64 // bytes that the module needs to start
+	dataBytes uint64 // RLIMIT_DATA of a worker that waits for requests
 }
 
 func (r *ready) encode() []byte {
@@ -72,12 +73,13 @@ func (r *ready) encode() []byte {
 	e.String(clip(r.text))
 	e.String(clip(r.sandbox))
 	e.U64(r.memoryMin)
+	e.U64(r.dataBytes)
 	return e.Bytes()
 }
 
 func decodeReady(b []byte) (ready, error) {
 	d := work.NewDecoder(b)
-	r := ready{readyKind(d.U8()), d.String(maxFrameText), d.String(maxFrameText), d.U64()}
+	r := ready{readyKind(d.U8()), d.String(maxFrameText), d.String(maxFrameText), d.U64(), d.U64()}
 	return r, d.Done()
 }
 

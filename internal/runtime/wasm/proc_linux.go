@@ -33,6 +33,12 @@ type proc struct {
 	stderr  headBuffer
 	done    chan struct{} // closed when the process has ended and was reaped
 	retire  bool
+	group   *group // nil: no control group
+
+	noCPULimit error // why the kernel does not bound the CPU time
+
+	reaping sync.RWMutex
+	reaped  bool // guarded by reaping: its number may be another process's
 }
 
 // memoryFile is an anonymous file in memory.
@@ -71,20 +77,33 @@ func startProc(exe string, threads int) (*proc, error) {
 		conn.Close()
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	go func() {
-		_ = p.cmd.Wait() // how it ended is in ProcessState
-		close(p.done)
-	}()
+	go p.reap()
 	return p, nil
 }
 
+// reap waits for the end of the process and then takes its number away from
+// those who use it.
+func (p *proc) reap() {
+	for unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+	p.reaping.Lock()
+	p.reaped = true
+	p.reaping.Unlock()
+	_ = p.cmd.Wait() // how it ended is in ProcessState
+	close(p.done)
+}
+
 // greet sends hello and waits for the answer.
-func (p *proc) greet(ctx context.Context, h hello, files ...*os.File) (*ready, error) {
+func (p *proc) greet(ctx context.Context, h hello, b budget, files ...*os.File) (*ready, error) {
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
-	_ = p.conn.SetDeadline(time.Now().Add(prepareTimeout))
-	b := h.encode()
-	if err := p.send(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...), files); err != nil {
+	p.allowCPU(b.cpu)
+	_ = p.conn.SetWriteDeadline(time.Now().Add(b.wall))
+	out := h.encode()
+	if err := p.send(append(binary.BigEndian.AppendUint32(nil, uint32(len(out))), out...), files); err != nil {
+		return nil, p.failed(err)
+	}
+	if err := p.await(b); err != nil {
 		return nil, p.failed(err)
 	}
 	body, err := p.frame()
@@ -118,9 +137,9 @@ func (p *proc) send(b []byte, files []*os.File) error {
 }
 
 // receive reads the answer to a request that allowed most bytes of output.
-func (p *proc) receive(timeout time.Duration, most uint64) (*response, error) {
-	if p.in.Buffered() == 0 {
-		_ = p.conn.SetReadDeadline(time.Now().Add(timeout))
+func (p *proc) receive(b budget, most uint64) (*response, error) {
+	if err := p.await(b); err != nil {
+		return nil, p.failed(err)
 	}
 	body, err := p.frame()
 	if err != nil {
@@ -161,16 +180,24 @@ func (p *proc) frame() ([]byte, error) {
 	return b, err
 }
 
-// errTimeout reports an item that took longer than the host allows.
-var errTimeout = errors.New("the item took longer than this host allows")
+// errTimeout reports a worker that took longer than the host allows.
+var errTimeout = errors.New("it took longer than this host allows")
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // failed ends the worker and says what is known about its end.
 func (p *proc) failed(err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if isTimeout(err) {
 		err = errTimeout
 	}
 	p.kill()
 	<-p.done
+	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == unix.SIGXCPU {
+		err = errCPU
+	}
+	if p.group.outOfMemory() {
+		err = errGroupMemory
+	}
 	text := strings.TrimSpace(p.stderr.String())
 	if text != "" {
 		text = ": " + text
@@ -195,6 +222,7 @@ func (p *proc) close() {
 	p.kill()
 	<-p.done
 	p.conn.Close()
+	p.group.remove()
 }
 
 // headBuffer keeps the first bytes written: the reason why a process died.

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -30,12 +31,18 @@ type Runtime struct {
 	slots chan struct{}
 	spawn chan func() // to the thread that starts workers
 
+	groups   *groups
+	patience time.Duration // wall time of preparing or loading a program; tests shorten it
+
 	mu       sync.Mutex // guards the rest
 	closed   bool
 	idle     []*proc // the one used last at the end; at most maxIdle
 	live     map[*proc]bool
 	programs map[work.ProgramID]*program
 	sandbox  string // of the first worker
+	ungroup  bool   // a group was to be had and could not be made; said once
+
+	compiles atomic.Int32 // programs that are being prepared
 
 	busy    sync.WaitGroup // calls that run
 	spawner sync.WaitGroup
@@ -76,6 +83,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	removeStale(dir)
 	r := &Runtime{cfg: cfg, dir: dir, slots: make(chan struct{}, cfg.Slots), spawn: make(chan func()),
+		groups: findGroups("/", cfg.Cgroup), patience: prepareTimeout,
 		live: map[*proc]bool{}, programs: map[work.ProgramID]*program{}}
 	r.spawner.Go(r.spawnLoop)
 	return r, nil
@@ -84,12 +92,18 @@ func New(cfg Config) (*Runtime, error) {
 // Slots implements runtime.Runtime.
 func (r *Runtime) Slots() int { return r.cfg.Slots }
 
-// Sandbox says what confines the workers, once the first one has started.
+// Sandbox says what confines the workers, once the first one has started: the
+// kernel's filters, the limits of the process, and its control group or why it
+// has none.
 func (r *Runtime) Sandbox() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.sandbox
 }
+
+// Compiling reports whether a program is being rewritten and compiled, which a
+// program's first run waits for.
+func (r *Runtime) Compiling() bool { return r.compiles.Load() > 0 }
 
 // Close implements runtime.Runtime. Runs that go on end with a host fault.
 func (r *Runtime) Close() error {
@@ -263,7 +277,12 @@ func (r *Runtime) exchange(ctx context.Context, jobs []*job) []runtime.Result {
 func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
 	results := make([]runtime.Result, 0, len(jobs))
 	var pending []byte
-	_ = p.conn.SetWriteDeadline(time.Now().Add(prepareTimeout))
+	_ = p.conn.SetWriteDeadline(time.Now().Add(r.patience))
+	var all budget
+	for _, j := range jobs {
+		all = all.plus(r.budget(j.task.Limits))
+	}
+	p.allowCPU(all.cpu)
 	for _, j := range jobs {
 		switch {
 		case p.tooSmall(j):
@@ -290,7 +309,7 @@ func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
 				"the module needs %d bytes of memory to start, the job allows %d: raise the limit", p.ready.memoryMin, limits.MemoryBytes)}})
 			continue
 		}
-		resp, err := p.receive(r.cfg.Timeout(limits), limits.OutputBytes)
+		resp, err := p.receive(r.budget(limits), limits.OutputBytes)
 		if err != nil {
 			return results, err
 		}
@@ -303,6 +322,8 @@ func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
 	}
 	return results, nil
 }
+
+func (r *Runtime) budget(l work.Limits) budget { return budget{r.cfg.Timeout(l), r.cfg.CPUTime(l)} }
 
 // tooSmall reports a job whose limit the module does not even start in.
 func (p *proc) tooSmall(j *job) bool { return j.task.Limits.MemoryBytes < p.ready.memoryMin }
@@ -319,14 +340,14 @@ func (r *Runtime) worker(ctx context.Context, j *job) (*proc, error) {
 		dir := r.programDir(j.program)
 		now := time.Now()
 		_ = os.Chtimes(filepath.Join(dir, sealFile), now, now) // for trimCache; it may be gone
-		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes})
+		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes}, budget{r.patience, loadCPU})
 		if err != nil {
 			return nil, err
 		}
 		p.program = j.program
 		switch {
 		case p.ready.kind == readyOK:
-			r.noteSandbox(p.ready.sandbox)
+			r.noteSandbox(p)
 			return p, nil
 		case p.ready.kind == readyCorrupt && attempt == 0:
 			r.cfg.Log.Warn("a cached program is damaged and is compiled again", "program", j.program.Short(), "why", p.ready.text)
@@ -369,6 +390,7 @@ func (r *Runtime) warm(id work.ProgramID) *proc {
 // release keeps a worker warm, and ends the one that was used longest ago if
 // there are too many.
 func (r *Runtime) release(p *proc) {
+	p.allowCPU(idleCPU)
 	r.mu.Lock()
 	var oldest *proc
 	if r.closed {
@@ -394,7 +416,7 @@ func (r *Runtime) discard(p *proc) {
 }
 
 // startWorker starts a process and greets it.
-func (r *Runtime) startWorker(ctx context.Context, h hello, files ...*os.File) (*proc, error) {
+func (r *Runtime) startWorker(ctx context.Context, h hello, b budget, files ...*os.File) (*proc, error) {
 	var p *proc
 	var err error
 	started := make(chan struct{})
@@ -416,7 +438,8 @@ func (r *Runtime) startWorker(ctx context.Context, h hello, files ...*os.File) (
 		p.kill()
 	}
 	r.mu.Unlock()
-	if _, err := p.greet(ctx, h, files...); err != nil {
+	r.regroup(p, groupLimits{memory: loadMemory() + groupSlack, pids: maxThreads, cores: threads})
+	if _, err := p.greet(ctx, h, b, files...); err != nil {
 		r.discard(p)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -436,13 +459,69 @@ func (r *Runtime) spawnLoop() {
 	}
 }
 
-func (r *Runtime) noteSandbox(s string) {
+// Bounds of a worker's group beside its memory.
+const (
+	maxThreads = 64
+	// groupSlack is what a group counts and RLIMIT_DATA does not: the memory image,
+	// page tables, the program's text.
+	groupSlack = gw1.MaxImageBytes + 192<<20
+)
+
+// regroup puts a new worker into a group of its own, where groups can be had. A
+// worker without one still has its own limits, so that a fault is said and no more.
+func (r *Runtime) regroup(p *proc, l groupLimits) {
+	if r.groups.version == 0 {
+		return
+	}
+	g, err := r.groups.create(l)
+	if err == nil {
+		if err = g.add(p.cmd.Process.Pid); err == nil {
+			p.group = g
+			return
+		}
+		g.remove()
+	}
+	r.mu.Lock()
+	first := !r.ungroup
+	r.ungroup = true
+	r.mu.Unlock()
+	if first {
+		r.cfg.Log.Warn("a worker runs without a control group", "error", err)
+	}
+}
+
+// noteSandbox lowers the group's memory to what a loaded worker needs, and says
+// once what holds.
+func (r *Runtime) noteSandbox(p *proc) {
+	text := p.ready.sandbox
+	if p.noCPULimit == nil {
+		text += ", RLIMIT_CPU"
+	} else {
+		text += fmt.Sprintf(", no RLIMIT_CPU (%v)", p.noCPULimit)
+	}
+	switch {
+	case p.group != nil:
+		l := groupLimits{memory: p.ready.dataBytes + groupSlack, pids: maxThreads, cores: 2}
+		if err := p.group.set(l); err != nil {
+			r.cfg.Log.Warn("a worker's control group keeps its first limits", "error", err)
+		}
+		text += ", " + r.groups.String()
+	case r.groups.version > 0:
+		text += ", no control group (it could not be made)"
+	default:
+		text += ", " + r.groups.String()
+	}
 	r.mu.Lock()
 	first := r.sandbox == ""
-	r.sandbox = s
+	r.sandbox = text
 	r.mu.Unlock()
-	if first && (strings.Contains(s, "no landlock") || strings.Contains(s, "no seccomp")) {
-		r.cfg.Log.Warn("the kernel confines workers only in part", "sandbox", s)
+	if !first {
+		return
+	}
+	if strings.Contains(text, "no landlock") || strings.Contains(text, "no seccomp") {
+		r.cfg.Log.Warn("the kernel confines workers only in part", "sandbox", text)
+	} else {
+		r.cfg.Log.Info("workers are confined", "sandbox", text)
 	}
 }
 
@@ -504,6 +583,8 @@ const freshPrefix = ".fresh-"
 // compile fills a new folder and renames it, so that processes may share the
 // cache: whoever comes second finds the first one's folder, which is as good.
 func (r *Runtime) compile(ctx context.Context, j *job) error {
+	r.compiles.Add(1)
+	defer r.compiles.Add(-1)
 	dir := r.programDir(j.program)
 	// Compiling takes seconds of a core: of all runtimes and processes that share
 	// the cache, one does it, and the others wait.
@@ -541,7 +622,7 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 	}
 	defer os.RemoveAll(fresh) // after the rename there is nothing left
 	start := time.Now()
-	p, err := r.startWorker(ctx, hello{dir: fresh, prepare: true, module: id.Size}, module)
+	p, err := r.startWorker(ctx, hello{dir: fresh, prepare: true, module: id.Size}, r.prepareBudget(id.Size), module)
 	if err != nil {
 		return err
 	}
@@ -563,6 +644,10 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 		r.cfg.Log.Warn("the cache of compiled programs could not be trimmed", "error", err)
 	}
 	return nil
+}
+
+func (r *Runtime) prepareBudget(moduleBytes uint64) budget {
+	return budget{r.patience, prepareCPU(moduleBytes)}
 }
 
 // removeStale removes folders that a killed process left half filled.

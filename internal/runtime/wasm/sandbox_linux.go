@@ -5,6 +5,8 @@ package wasm
 import (
 	"fmt"
 	goruntime "runtime"
+	"syscall"
+	"unsafe"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
@@ -18,6 +20,8 @@ import (
 type sandbox struct {
 	landlockABI int // 0: the kernel has none
 	seccomp     bool
+	powerless   bool   // no capabilities are left
+	dataBytes   uint64 // RLIMIT_DATA
 }
 
 // String says what holds, for logs.
@@ -27,9 +31,14 @@ func (s *sandbox) String() string {
 		text = fmt.Sprintf("landlock ABI %d", s.landlockABI)
 	}
 	if s.seccomp {
-		return text + ", seccomp"
+		text += ", seccomp"
+	} else {
+		text += ", no seccomp"
 	}
-	return text + ", no seccomp"
+	if s.powerless {
+		text += ", no capabilities"
+	}
+	return fmt.Sprintf("%s, RLIMIT_DATA %d MiB, RLIMIT_NOFILE %d, no core, no file writes", text, s.dataBytes>>20, loadFiles)
 }
 
 // Bounds of a worker while it loads or prepares a program; confine lowers the
@@ -40,22 +49,34 @@ const (
 	writeBytes = 4 << 30
 )
 
-// enterSandbox is the first step: dir is the only folder left.
-func enterSandbox(dir string) (*sandbox, error) {
+// loadMemory is loadBytes, less on a small machine: a module made to be dear must
+// not push the other processes out.
+func loadMemory() uint64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return loadBytes
+	}
+	return min(loadBytes, max(1<<30, uint64(info.Totalram)*uint64(info.Unit)/4*3))
+}
+
+// enterSandbox is the first step: dir is the only folder left. forGood says that
+// the worker never comes to the second step.
+func enterSandbox(dir string, forGood bool) (*sandbox, error) {
 	for _, l := range []struct {
 		resource int
 		max      uint64
 	}{
 		{unix.RLIMIT_CORE, 0}, {unix.RLIMIT_NOFILE, loadFiles}, {unix.RLIMIT_FSIZE, writeBytes},
+		{unix.RLIMIT_MEMLOCK, 0}, {unix.RLIMIT_MSGQUEUE, 0}, {unix.RLIMIT_NICE, 0}, {unix.RLIMIT_RTPRIO, 0},
 	} {
 		if err := lowerLimit(l.resource, l.max, true); err != nil {
 			return nil, err
 		}
 	}
-	if err := lowerLimit(unix.RLIMIT_DATA, loadBytes, false); err != nil {
+	s := &sandbox{dataBytes: loadMemory()}
+	if err := lowerLimit(unix.RLIMIT_DATA, s.dataBytes, forGood); err != nil {
 		return nil, err
 	}
-	s := &sandbox{}
 	if abi, err := ll.LandlockGetABIVersion(); err == nil {
 		s.landlockABI = abi
 	}
@@ -67,13 +88,37 @@ func enterSandbox(dir string) (*sandbox, error) {
 	return s, err
 }
 
-// close is the second step: no path, no executable memory, no new limits.
-func (s *sandbox) close() error {
+// close is the second step: no path, no file that grows, no memory beyond
+// dataBytes, no executable memory, no power of root, no new limits.
+func (s *sandbox) close(dataBytes uint64) error {
+	if err := lowerLimit(unix.RLIMIT_DATA, dataBytes, true); err != nil {
+		return err
+	}
+	s.dataBytes = dataBytes
+	if err := lowerLimit(unix.RLIMIT_FSIZE, 0, true); err != nil {
+		return err
+	}
 	if err := landlock.V11.BestEffort().Restrict(); err != nil {
 		return fmt.Errorf("landlock: %w", err)
 	}
+	if err := s.dropCapabilities(); err != nil {
+		return err
+	}
 	_, err := filterSyscalls(true)
 	return err
+}
+
+// dropCapabilities takes root's powers from every thread, if the worker is root.
+// Only a static build can: there no thread escapes Go's runtime.
+func (s *sandbox) dropCapabilities() error {
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&none)), 0)
+	if errno != 0 && errno != syscall.ENOTSUP {
+		return fmt.Errorf("drop capabilities: %w", errno)
+	}
+	s.powerless = errno == 0
+	return nil
 }
 
 // lowerLimit sets a limit to max, or leaves it if it is lower already.

@@ -18,7 +18,7 @@ var alwaysAllowed = append([]uint32{
 	unix.SYS_MUNMAP, unix.SYS_MREMAP, unix.SYS_MADVISE, unix.SYS_BRK, unix.SYS_MINCORE,
 	unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_CLOCK_GETRES, unix.SYS_GETTIMEOFDAY,
 	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY, unix.SYS_GETTID, unix.SYS_GETPID, unix.SYS_GETPPID,
-	unix.SYS_RT_SIGACTION, unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL,
+	unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL,
 	unix.SYS_SET_ROBUST_LIST, unix.SYS_RSEQ, unix.SYS_MEMBARRIER, unix.SYS_GETRANDOM,
 	unix.SYS_TIMER_CREATE, unix.SYS_TIMER_SETTIME, unix.SYS_TIMER_DELETE, unix.SYS_SETITIMER,
 	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EVENTFD2, unix.SYS_PIPE2,
@@ -31,9 +31,9 @@ var loadingAllowed = append([]uint32{
 	unix.SYS_OPENAT, unix.SYS_READLINKAT, unix.SYS_MKDIRAT, unix.SYS_RENAMEAT, unix.SYS_UNLINKAT, unix.SYS_GETDENTS64,
 	unix.SYS_STATX, unix.SYS_FACCESSAT, unix.SYS_FSYNC, unix.SYS_FTRUNCATE, unix.SYS_GETCWD, unix.SYS_UNAME,
 	unix.SYS_MEMFD_CREATE, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_PWRITE64, unix.SYS_FSTATFS,
-	unix.SYS_PRLIMIT64, unix.SYS_GETRLIMIT, unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_MMAP, unix.SYS_MPROTECT,
+	unix.SYS_GETRLIMIT, unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_MMAP, unix.SYS_MPROTECT,
 	unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_RESTRICT_SELF,
-	unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
+	unix.SYS_CAPSET, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
 }, archLoadingAllowed...)
 
 // Offsets in struct seccomp_data (linux/seccomp.h); arguments are 8 bytes each,
@@ -43,6 +43,10 @@ const (
 	dataArch   = 4
 	dataArgs   = 16
 )
+
+// newNamespace are the flags of clone that leave a namespace.
+const newNamespace = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
 // prSetVMA is the prctl by which Go names its memory.
 const prSetVMA = 0x53564d41
@@ -73,13 +77,17 @@ func seccompProgram(closed bool) []unix.SockFilter {
 	for _, number := range alwaysAllowed {
 		always(number)
 	}
-	onlyIf(unix.SYS_CLONE, 0, unix.BPF_JSET, unix.CLONE_THREAD, true)
+	// A thread, and in no new namespace.
+	p = append(p, jump(unix.BPF_JEQ, unix.SYS_CLONE, 0, 5), load(dataArgs),
+		jump(unix.BPF_JSET, newNamespace, 2, 0), jump(unix.BPF_JSET, unix.CLONE_THREAD, 0, 1), allow, deny)
+	onlyIf(unix.SYS_RT_SIGACTION, 0, unix.BPF_JEQ, uint32(unix.SIGXCPU), false) // dieOfCPU
 	onlyIf(unix.SYS_TGKILL, 0, unix.BPF_JEQ, uint32(os.Getpid()), true)
 	if closed {
 		onlyIf(unix.SYS_MMAP, 2, unix.BPF_JSET, unix.PROT_EXEC, false)
 		onlyIf(unix.SYS_MPROTECT, 2, unix.BPF_JSET, unix.PROT_EXEC, false)
 		onlyIf(unix.SYS_PRCTL, 0, unix.BPF_JEQ, prSetVMA, true)
 	} else {
+		onlyIf(unix.SYS_PRLIMIT64, 0, unix.BPF_JEQ, 0, true) // its own limits, not its parent's
 		for _, number := range loadingAllowed {
 			always(number)
 		}

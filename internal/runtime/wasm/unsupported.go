@@ -41,5 +41,8 @@ func (*Runtime) Slots() int { return 0 }
 // Sandbox says that there is none.
 func (*Runtime) Sandbox() string { return "none" }
 
+// Compiling is false.
+func (*Runtime) Compiling() bool { return false }
+
 // Close does nothing.
 func (*Runtime) Close() error { return nil }

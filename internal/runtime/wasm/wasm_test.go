@@ -19,11 +19,15 @@ var cacheDir string
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 0 && os.Args[0] == workerName {
-		hostile = hostileFromEnv()
+		atStage = deedFromName()
 	}
 	MaybeWorker()
 	if os.Getenv(orphanEnv) != "" {
 		orphanMain()
+	}
+	if os.Getenv(sharerEnv) != "" {
+		sharerMain()
+		return
 	}
 	dir, err := os.MkdirTemp("", "wasm")
 	if err != nil {

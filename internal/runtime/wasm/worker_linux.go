@@ -53,10 +53,14 @@ func MaybeWorker() {
 }
 
 func workerMain() error {
+	if err := dieOfCPU(); err != nil {
+		return err
+	}
 	if err := closeInherited(); err != nil {
 		return err
 	}
 	c := &workerConn{fd: workerFD}
+	reach(stageStarting, c)
 	body, err := c.frame()
 	if err != nil {
 		return fmt.Errorf("first frame: %w", err)
@@ -94,7 +98,7 @@ func closeInherited() error {
 // sandbox, and leaves the result in the program's folder.
 func prepareProgram(c *workerConn, h hello) *ready {
 	fail := func(err error) *ready { return &ready{kind: readyFailed, text: err.Error()} }
-	state, err := enterSandbox(h.dir)
+	state, err := enterSandbox(h.dir, true)
 	if err != nil {
 		return fail(err)
 	}
@@ -106,6 +110,7 @@ func prepareProgram(c *workerConn, h hello) *ready {
 	if _, err := io.ReadFull(io.NewSectionReader(files[0], 0, int64(h.module)), module); err != nil {
 		return fail(fmt.Errorf("read the module: %w", err))
 	}
+	reach(stagePreparing, c)
 	m, err := gw1.Rewrite(module, gw1.Options{})
 	if err != nil {
 		return &ready{kind: readyRefused, text: err.Error()}
@@ -113,10 +118,12 @@ func prepareProgram(c *workerConn, h hello) *ready {
 	if err := writeRewritten(h.dir, m); err != nil {
 		return fail(err)
 	}
+	reach(stageCompiling, c)
 	e, err := newEngine(context.Background(), m, h.dir, h.memory)
 	if err != nil {
 		return fail(err)
 	}
+	reach(stageSealing, c)
 	if err := errors.Join(e.close(), seal(h.dir)); err != nil {
 		return fail(err)
 	}
@@ -131,20 +138,38 @@ func serve(c *workerConn, h hello) error {
 		if err := w.confine(h); err != nil {
 			r = &ready{kind: readyFailed, text: err.Error()}
 		} else {
-			r.sandbox = w.sandbox.String()
+			r.sandbox, r.dataBytes = w.sandbox.String(), w.sandbox.dataBytes
 		}
 	}
 	if err := c.ready(r); err != nil || r.kind != readyOK {
 		return err
 	}
-	if hostile != nil {
-		hostile(c)
-	}
+	reach(stageServing, c)
 	return w.loop(c)
 }
 
-// hostile is set by tests only: what a worker that was taken over would try.
-var hostile func(c *workerConn)
+// Stages of a worker's life.
+const (
+	stageStarting      = "starting"
+	stagePreparing     = "preparing" // the module was read, inside the first sandbox
+	stageCompiling     = "compiling"
+	stageSealing       = "sealing"
+	stageLoading       = "loading"
+	stageServing       = "serving" // inside the closed sandbox
+	stageInstantiating = "instantiating"
+	stageRunning       = "running"
+	stageWriting       = "writing" // between an answer's frame and its bytes
+	stageAnswered      = "answered"
+)
+
+// atStage is set by tests only: a worker that dies, hangs or turns hostile there.
+var atStage func(stage string, c *workerConn)
+
+func reach(stage string, c *workerConn) {
+	if atStage != nil {
+		atStage(stage, c)
+	}
+}
 
 type worker struct {
 	engine   *engine
@@ -163,13 +188,14 @@ func newWorker(h hello) (*worker, *ready) {
 		return fail(err)
 	}
 	w.pagemap, _ = os.Open("/proc/self/pagemap") // without it the digest reads every page
-	if w.sandbox, err = enterSandbox(h.dir); err != nil {
+	if w.sandbox, err = enterSandbox(h.dir, false); err != nil {
 		return fail(err)
 	}
 	m, err := readSealed(h.dir)
 	if err != nil {
 		return nil, &ready{kind: readyCorrupt, text: err.Error()}
 	}
+	reach(stageLoading, nil)
 	if w.engine, err = newEngine(context.Background(), m, h.dir, h.memory); err != nil {
 		return nil, &ready{kind: readyCorrupt, text: err.Error()}
 	}
@@ -184,6 +210,7 @@ func (w *worker) confine(h hello) error {
 	goruntime.GC()
 	debug.FreeOSMemory()
 	data, err := dataBytes(w.statm)
+	w.statm.Close()
 	if err != nil {
 		return err
 	}
@@ -193,11 +220,7 @@ func (w *worker) confine(h hello) error {
 	// Output grows by copying: old and new together are less than three times it.
 	own := uint64(engineBytes) + 3*h.output
 	debug.SetMemoryLimit(int64(ms.Sys + own - engineBytes/4))
-	limit := data + h.memory + own
-	if err := unix.Setrlimit(unix.RLIMIT_DATA, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
-		return fmt.Errorf("bound the worker's memory: %w", err)
-	}
-	return w.sandbox.close()
+	return w.sandbox.close(data + h.memory + own)
 }
 
 // engineBytes is what the engine may take beside linear memory and output: the
@@ -232,6 +255,7 @@ func (w *worker) loop(c *workerConn) error {
 		if err := c.send(w.answer(c, r)); err != nil {
 			return err
 		}
+		reach(stageAnswered, c)
 	}
 }
 
@@ -432,6 +456,7 @@ func (c *workerConn) payload(b []byte) error {
 	if err := c.flush(); err != nil {
 		return err
 	}
+	reach(stageWriting, c)
 	return c.write(b)
 }
 

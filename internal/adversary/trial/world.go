@@ -1,0 +1,433 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+const (
+	chainName = "trial"
+	gtg       = work.UgtgPerGtg
+	// costPermille is what executing costs, as a share of the price it is sold at.
+	costPermille = 700
+	// valuePermille is what a right result is worth to its client.
+	valuePermille = 1500
+	// evil owns all that an attacker controls; everyone else is honest.
+	evil = "attacker"
+)
+
+// World is a chain with its actors. The zero policies are the honest ones.
+type World struct {
+	Seed  uint64
+	make  Maker
+	P     lifecycle.Params
+	chain Chain
+	ctx   context.Context
+	rng   *rand.Rand
+	steer func(height int64, value work.Hash) work.Hash
+
+	height     int64 // of the block being made
+	order      []*actor
+	Providers  []*Provider
+	Checkers   map[work.Address]*Checker
+	Validators []*Validator
+	Jobs       []*Job
+
+	open    []*Batch // not final
+	Batches []*Batch
+	byID    map[work.BatchID]*Batch
+
+	// EachBlock, if set, acts before the honest do.
+	EachBlock func(w *World)
+	faults    []error
+}
+
+// actor is an account with its owner's books.
+type actor struct {
+	w       *World
+	Name    string
+	Owner   string
+	Account work.Address
+	funds   work.Amount
+	spent   work.Amount // on executing
+	gained  work.Amount // worth of results
+}
+
+// Job is a posted job with its client, who is its own indexer unless Indexer says
+// otherwise.
+type Job struct {
+	*actor
+	Spec work.JobSpec
+	ID   work.JobID
+	key  sign.PrivateKey
+	next uint64 // first item that was never handed out
+	// HidesInputs reports whether an account cannot fetch the job's inputs.
+	HidesInputs func(a work.Address) bool
+	// Closed: the client has released it.
+	Closed bool
+}
+
+// Provider commits its share of a job, batch by batch.
+type Provider struct {
+	*actor
+	Bond  work.Amount
+	Job   *Job
+	Size  uint64 // items of a batch
+	Every int64  // blocks between two commits
+	Left  int    // batches to commit
+	Burst int    // batches committed at once, 0: one
+	Start int64  // first height of a commit
+
+	// Compute gives the result of the k-th of n items of a batch, and the fuel that
+	// getting it took.
+	Compute func(p *Provider, item, k, n uint64) (work.Leaf, work.Fuel)
+	// Opens, Reveals, Answers: whether it does so now.
+	Opens, Reveals, Answers func(b *Batch) bool
+	// Delivers reports whether the outputs of its batches can be fetched.
+	Delivers func(b *Batch) bool
+	nextAt   int64
+	refused  int
+}
+
+// Checker re-executes what it is drawn for.
+type Checker struct {
+	*actor
+	Bond work.Amount
+	// Later: it registers by itself, not at the start.
+	Later bool
+	// Finds gives a leaf and the fuel that finding it took.
+	Finds func(c *Checker, b *Batch, position uint64) (work.Leaf, work.Fuel)
+	// Commitment, if set, replaces the commitment that it sends.
+	Commitment       func(c *Checker, b *Batch, own work.Hash) work.Hash
+	Commits, Reveals func(b *Batch) bool
+}
+
+// Validator judges disputes.
+type Validator struct {
+	*actor
+	Power            int64
+	Judges           func(v *Validator, b *Batch, position uint64) (work.Leaf, work.Fuel)
+	Commits, Reveals func(b *Batch) bool
+}
+
+// Batch is a batch with its provider's side.
+type Batch struct {
+	w        *World
+	ID       work.BatchID
+	Provider *Provider
+	Job      *Job
+	Items    work.RangeSet
+	Leaves   []work.Leaf
+	Nodes    []work.Node
+	Salt     work.Hash
+	False    []uint64 // positions whose leaf is a lie
+
+	now       *lifecycle.Batch // as last read
+	dirty     bool
+	Committed int64
+	Ended     int64
+	voted     map[uint64]int // position to referee runs
+	votedAt   map[int64]bool // heights of openings seen
+	found     map[source][]work.Leaf
+	drawn     bool
+	P, Closed float64 // chance that its draw catches it: exact, and as incentive says at least
+	Caught    bool    // an honest checker was drawn for a lie
+}
+
+// source is who found leaves, and for which opening of a dispute.
+type source struct {
+	name   string
+	opened int64
+}
+
+// newWorld starts a description; start makes the chain.
+func newWorld(seed uint64, mk Maker) *World {
+	p := lifecycle.LocalParams()
+	p.FuelPerBlock = 1000 * unit // estimates never exceed the least waits
+	return &World{Seed: seed, make: mk, P: p, ctx: context.Background(), rng: rand.New(rand.NewPCG(seed, 1)),
+		Checkers: map[work.Address]*Checker{}, byID: map[work.BatchID]*Batch{}, height: 1}
+}
+
+func (w *World) actor(name, owner string, funds work.Amount) *actor {
+	a := &actor{w: w, Name: name, Owner: owner, Account: Account(name), funds: funds}
+	w.order = append(w.order, a)
+	return a
+}
+
+func (w *World) job(name, owner string, tier work.Tier, items uint64, price work.Price) *Job {
+	n := work.Amount(items) * work.Amount(price) * 2
+	a := w.actor(name, owner, 20*n+10*gtg)
+	j := &Job{actor: a, key: sign.FromSeed([32]byte(work.Sum("key", []byte(name))))}
+	j.Spec = work.JobSpec{
+		Chain: chainName, Client: a.Account, Nonce: 1, Program: work.BlobID{Root: work.Hash{1}, Size: 1}, Profile: "gw1",
+		Items: work.BlobID{Root: work.Hash{2}, Size: 1}, ItemCount: items,
+		Limits: work.Limits{MemoryBytes: 1, Fuel: w.P.MaxItemFuel, OutputBytes: 1}, Tier: tier, MaxPrice: price,
+		Escrow: n, CheckEscrow: 10 * n, Indexer: j.key.Public(), IndexerOwner: a.Account, MaxCopies: 2, DeadlineHeight: 1_000_000,
+	}
+	w.Jobs = append(w.Jobs, j)
+	return j
+}
+
+func (w *World) provider(name, owner string, bond work.Amount, j *Job, batches int, size uint64) *Provider {
+	p := &Provider{actor: w.actor(name, owner, 2*bond), Bond: bond, Job: j, Size: size, Every: 3, Left: batches, Start: 3}
+	w.Providers = append(w.Providers, p)
+	return p
+}
+
+func (w *World) checker(name, owner string, bond work.Amount) *Checker {
+	c := &Checker{actor: w.actor(name, owner, 2*bond), Bond: bond}
+	w.Checkers[c.Account] = c
+	return c
+}
+
+func (w *World) validator(name, owner string, power int64) *Validator {
+	v := &Validator{actor: w.actor(name, owner, 0), Power: power}
+	w.Validators = append(w.Validators, v)
+	return v
+}
+
+// honestNetwork adds the usual honest checkers and validators.
+func (w *World) honestNetwork(checkers, validators int) {
+	for i := range checkers {
+		w.checker(fmt.Sprint("checker", i), "honest", 200*gtg)
+	}
+	for i := range validators {
+		w.validator(fmt.Sprint("validator", i), "honest", 10)
+	}
+}
+
+// start makes the chain and registers everyone.
+func (w *World) start() error {
+	g := Genesis{Chain: chainName, Params: w.P, Balances: map[work.Address]work.Amount{}, Seed: w.Seed, Steer: w.steer, Governance: Account("governance")}
+	for _, a := range w.order {
+		g.Balances[a.Account] += a.funds
+	}
+	for _, v := range w.Validators {
+		g.Validators = append(g.Validators, lifecycle.ValidatorPower{Account: v.Account, Power: v.Power})
+	}
+	var err error
+	if w.chain, err = w.make(g); err != nil {
+		return err
+	}
+	for _, p := range w.Providers {
+		if err := w.send(p.actor, ledger.Register{Role: lifecycle.RoleProvider, Peer: sign.PublicKey{1}, Bond: p.Bond}); err != nil {
+			return err
+		}
+	}
+	for _, a := range w.order {
+		if c := w.Checkers[a.Account]; c != nil && !c.Later {
+			if err := w.send(a, ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: c.Bond}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, j := range w.Jobs {
+		if err := w.post(j); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// post posts a job.
+func (w *World) post(j *Job) error {
+	j.ID = j.Spec.ID()
+	return w.send(j.actor, ledger.CreateJob{Spec: j.Spec})
+}
+
+func (w *World) send(a *actor, msgs ...ledger.Msg) error {
+	_, err := w.chain.Submit(w.ctx, a.Account, msgs...)
+	return err
+}
+
+// fault keeps what must not have happened.
+func (w *World) fault(format string, args ...any) {
+	w.faults = append(w.faults, fmt.Errorf(format, args...))
+}
+
+// duty is a message that an honest actor owes: the chain must take it.
+func (w *World) duty(b *Batch, a *actor, msg ledger.Msg) {
+	b.dirty = true
+	if err := w.send(a, msg); err != nil && a.Owner != evil {
+		w.fault("height %d: %T of %s was refused: %w", w.height, msg, a.Name, err)
+	}
+}
+
+// step makes a block.
+func (w *World) step() {
+	if w.EachBlock != nil {
+		w.EachBlock(w)
+	}
+	for _, p := range w.Providers {
+		w.commits(p)
+	}
+	for _, b := range w.open {
+		b.act()
+	}
+	w.open = slices.DeleteFunc(w.open, func(b *Batch) bool { return b.Ended > 0 })
+	w.chain.Advance()
+	w.height++
+}
+
+// run makes blocks until all is done; most bounds them.
+func (w *World) run(most int64) {
+	for w.height < most {
+		w.step()
+		if w.done() {
+			break
+		}
+	}
+	for _, j := range w.Jobs {
+		w.release(j)
+	}
+	w.step()
+}
+
+func (w *World) done() bool {
+	for _, p := range w.Providers {
+		if p.Left > 0 {
+			return false
+		}
+	}
+	return len(w.open) == 0 && w.EachBlock == nil || len(w.open) == 0 && w.height > 40
+}
+
+// release ends a job that has nothing outstanding.
+func (w *World) release(j *Job) {
+	if j.Closed {
+		return
+	}
+	j.Closed = true
+	s := j.key.Sign(lifecycle.ReleaseTag, lifecycle.ReleaseMessage(chainName, j.ID))
+	if r, err := w.chain.Job(w.ctx, j.ID); err == nil && r.State != lifecycle.JobClosed {
+		if err := w.send(j.actor, ledger.CancelJob{Job: j.ID, Release: &s}); err != nil {
+			w.fault("job of %s does not close: %w", j.Name, err)
+		}
+	}
+}
+
+// commits makes the batches that are due.
+func (w *World) commits(p *Provider) {
+	if p.Left == 0 || w.height < max(p.nextAt, p.Start) {
+		return
+	}
+	for range max(p.Burst, 1) {
+		if p.Left == 0 {
+			break
+		}
+		p.Left--
+		items := p.Job.take(p.Size)
+		if len(items) == 0 {
+			p.Left = 0
+			break
+		}
+		w.commit(p, p.Job, items)
+	}
+	p.nextAt = w.height + p.Every
+}
+
+// take hands out the next n items.
+func (j *Job) take(n uint64) work.RangeSet {
+	n = min(n, j.Spec.ItemCount-j.next)
+	if n == 0 {
+		return nil
+	}
+	j.next += n
+	return work.NewRangeSet(work.Range{Lo: j.next - n, Hi: j.next})
+}
+
+// assign signs items to a provider.
+func (j *Job) assign(p work.Address, items work.RangeSet, attempt uint32, height int64) work.Assignment {
+	a := work.Assignment{Chain: chainName, Job: j.ID, Provider: p, Attempt: attempt, Ranges: items, Price: j.Spec.MaxPrice, ExpiresHeight: height + 20}
+	a.Sign(j.key)
+	return a
+}
+
+// commit computes items and commits them; nil if the chain refused.
+func (w *World) commit(p *Provider, j *Job, items work.RangeSet) *Batch {
+	b, msg := w.compute(p, j, items)
+	if err := w.send(p.actor, msg); err != nil {
+		p.refused++
+		if p.Owner != evil && !errors.Is(err, ledger.ErrFunds) {
+			w.fault("height %d: commit of %s was refused: %w", w.height, p.Name, err)
+		}
+		return nil
+	}
+	w.open = append(w.open, b)
+	w.Batches = append(w.Batches, b)
+	w.byID[b.ID] = b
+	return b
+}
+
+func (w *World) compute(p *Provider, j *Job, items work.RangeSet) (*Batch, ledger.CommitBatch) {
+	var e work.Encoder
+	e.U64(w.Seed)
+	e.U64(uint64(len(w.Batches)))
+	n := items.Len()
+	b := &Batch{w: w, Provider: p, Job: j, Items: items, Salt: work.Sum("salt", []byte(p.Account), e.Bytes()), dirty: true,
+		Committed: w.height, voted: map[uint64]int{}, votedAt: map[int64]bool{}, found: map[source][]work.Leaf{},
+		Leaves: make([]work.Leaf, 0, n), Nodes: make([]work.Node, 0, n)}
+	var most work.Fuel
+	for k := range n {
+		i := items.At(k)
+		leaf, ran := truth(i), truth(i).Fuel
+		if p.Compute != nil {
+			leaf, ran = p.Compute(p, i, k, n)
+		}
+		hash := truthTable()[i%truths].hash
+		if leaf != truth(i) {
+			b.False = append(b.False, k)
+			hash = leaf.Hash()
+		}
+		p.execute(ran, j.Spec.MaxPrice)
+		b.Leaves = append(b.Leaves, leaf)
+		b.Nodes = append(b.Nodes, work.ItemNode(leaf.Fuel, hash, work.ItemSalt(b.Salt, j.ID, k)))
+		most = max(most, leaf.Fuel)
+	}
+	root, err := work.Root(b.Nodes)
+	if err != nil {
+		panic(err)
+	}
+	b.ID = work.BatchIDOf(chainName, j.ID, p.Account, items, root)
+	part := lifecycle.Part{Assignment: j.assign(p.Account, items, 1, w.height), Items: items}
+	return b, ledger.CommitBatch{Job: j.ID, Parts: []lifecycle.Part{part}, Root: root, MaxItemFuel: most}
+}
+
+// execute books the cost of executing fuel of a job at a price.
+func (a *actor) execute(f work.Fuel, price work.Price) {
+	c, err := work.Cost(f, price)
+	if err != nil {
+		panic(err)
+	}
+	a.spent += c * costPermille / 1000
+}
+
+// books are what an owner has, in ugtg: balances, bonds and unvested pay, less the
+// cost of executing.
+func (w *World) books(owner string) int64 {
+	var sum int64
+	for _, a := range w.order {
+		if a.Owner != owner {
+			continue
+		}
+		v, err := w.chain.Balance(w.ctx, a.Account)
+		if err != nil {
+			w.fault("balance of %s: %w", a.Name, err)
+		}
+		sum += int64(v) + int64(a.gained) - int64(a.spent)
+		for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
+			if q, err := w.chain.Party(w.ctx, role, a.Account); err == nil {
+				sum += int64(q.Bond)
+			}
+		}
+	}
+	return sum
+}
