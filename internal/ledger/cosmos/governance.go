@@ -23,12 +23,12 @@ import (
 const maxProposals = 100
 
 // governance is the account that proposals act as.
-var governance = func() string {
+var governance = func() work.Address {
 	text, err := bech32.ConvertAndEncode(registry.AddressPrefix, address.Module("gov"))
 	if err != nil {
 		panic(fmt.Sprintf("cosmos: the account of governance has no bech32 form: %v", err))
 	}
-	return text
+	return work.Address(text)
 }()
 
 // proposal wraps a message that governance is to send.
@@ -38,7 +38,7 @@ func proposal(from string, m ledger.Propose) (proto.Message, error) {
 	default:
 		return nil, fmt.Errorf("%w: a proposal of %T: want ApproveCommons or Decide", ledger.ErrRefused, m.Message)
 	}
-	inner, err := message(governance, m.Message)
+	inner, err := Message(work.Address(governance), m.Message)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type store struct {
 	params lifecycle.Params
 	height int64       // of the block being made
 	beacon []work.Hash // by height, from 0
+	steer  func(height int64, value work.Hash) work.Hash
 
 	validators  []lifecycle.ValidatorPower
 	jobs        map[work.JobID]*lifecycle.Job
@@ -89,7 +90,7 @@ func newStore(c Config) *store {
 	e.String(c.Chain)
 	e.U64(c.Seed)
 	s := &store{
-		chain: c.Chain, params: c.Params, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
+		chain: c.Chain, params: c.Params, steer: c.Steer, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
 		jobs: map[work.JobID]*lifecycle.Job{}, batches: map[work.BatchID]*lifecycle.Batch{}, records: map[lifecycle.PartyKey]*lifecycle.Party{},
 		taken: map[takenKey]work.RangeSet{}, queue: map[uint64]work.BatchID{}, suspensions: map[work.Hash]*lifecycle.Suspension{},
 		commons: &lifecycle.Commons{}, evidence: map[work.BatchID][]lifecycle.Part{}, proposals: map[uint64]*proposal{},
@@ -137,7 +138,11 @@ func (s *store) nextBlock() {
 	var e work.Encoder
 	e.U64(uint64(s.height))
 	last := s.beacon[len(s.beacon)-1]
-	s.beacon = append(s.beacon, work.Sum("gotong/fakebeacon/1", last[:], e.Bytes()))
+	value := work.Sum("gotong/fakebeacon/1", last[:], e.Bytes())
+	if s.steer != nil {
+		value = s.steer(s.height, value)
+	}
+	s.beacon = append(s.beacon, value)
 	s.events = nil
 	s.touchedJobs, s.touchedParties = map[work.JobID]bool{}, map[lifecycle.PartyKey]bool{}
 }

@@ -101,6 +101,15 @@ func (k Keeper) Flows(ctx context.Context) (Flows, error) {
 	return f, err
 }
 
+// Begin says what the supply is before the first block, where no genesis file does.
+func (k Keeper) Begin(ctx context.Context) error {
+	supply := k.bank.GetSupply(ctx, work.Denom).Amount
+	if !supply.IsUint64() {
+		return fmt.Errorf("supply of %s: %w", supply, work.ErrOverflow)
+	}
+	return k.flows.Set(ctx, Flows{Genesis: work.Amount(supply.Uint64())})
+}
+
 // Mint makes money in the module's account: for paid work as far as it is allowed,
 // or for the commons.
 func (k Keeper) Mint(ctx context.Context, amount work.Amount, why lifecycle.Reason) error {
