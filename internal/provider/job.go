@@ -60,6 +60,7 @@ type job struct {
 	commons  bool     // drawn by the beacon: assignments are this provider's own, unsigned
 	epoch    int64    // commons: in which it was last prepared
 	closedAt time.Time
+	doubted  work.RangeSet // items that another provider has too, looked at for equivocation
 
 	notBefore time.Time // of the next commit
 }
