@@ -1,6 +1,6 @@
 // Package app is the chain's application: the modules of the Cosmos SDK that it
 // needs (accounts, bank, staking, slashing, distribution, governance, consensus
-// parameters) and its own (registry, market, proof, beacon), wired by hand in one
+// parameters) and its own (registry, market, proof, reward, beacon), wired by hand in one
 // readable list.
 //
 // It promises that the same blocks give the same state on every machine. It never
@@ -69,6 +69,9 @@ import (
 	"github.com/gotong-network/gotong/x/registry"
 	registrykeeper "github.com/gotong-network/gotong/x/registry/keeper"
 	registrytypes "github.com/gotong-network/gotong/x/registry/types"
+	"github.com/gotong-network/gotong/x/reward"
+	rewardkeeper "github.com/gotong-network/gotong/x/reward/keeper"
+	rewardtypes "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // Prefixes of the text forms of keys and addresses.
@@ -87,8 +90,9 @@ var moduleAccounts = map[string][]string{
 	stakingtypes.NotBondedPoolName: {authtypes.Burner, authtypes.Staking},
 	govtypes.ModuleName:            {authtypes.Burner},
 	markettypes.ModuleName:         {authtypes.Burner}, // escrows; burns the fee
-	registrytypes.ModuleName:       {authtypes.Burner}, // bonds; burns slashes
+	registrytypes.ModuleName:       {authtypes.Burner}, // bonds and unvested pay; burns slashes
 	prooftypes.ModuleName:          {authtypes.Burner}, // stakes of disputes; burns lost ones
+	rewardtypes.ModuleName:         {authtypes.Minter}, // pool of the commons; mints for paid work and for them
 }
 
 // Options are how a node wants its application.
@@ -144,7 +148,8 @@ func New(o Options) (*App, error) {
 	base.SetInterfaceRegistry(interfaces)
 	base.SetTxEncoder(txConfig.TxEncoder())
 	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, distrtypes.StoreKey, slashingtypes.StoreKey,
-		govtypes.StoreKey, consensustypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName, beacontypes.ModuleName)
+		govtypes.StoreKey, consensustypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName, rewardtypes.ModuleName,
+		beacontypes.ModuleName)
 	store := func(name string) corestore.KVStoreService { return runtime.NewKVStoreService(keys[name]) }
 	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
 
@@ -153,11 +158,16 @@ func New(o Options) (*App, error) {
 	base.SetParamStore(consensusK.ParamsStore)
 	authK := authkeeper.NewAccountKeeper(cdc, store(authtypes.StoreKey), authtypes.ProtoBaseAccount, moduleAccounts, account, registrytypes.AddressPrefix, authority)
 	bankK := bankkeeper.NewBaseKeeper(cdc, store(banktypes.StoreKey), authK, closedToSends(), authority, o.Log)
-	stakingK := stakingkeeper.NewKeeper(cdc, store(stakingtypes.StoreKey), authK, bankK, authority, validator, consensusAddress)
+	rewardK, err := rewardkeeper.New(store(rewardtypes.ModuleName), bankK)
+	if err != nil {
+		return nil, fmt.Errorf("app: reward: %w", err)
+	}
+	counted := countedBank{bankK, rewardK}
+	stakingK := stakingkeeper.NewKeeper(cdc, store(stakingtypes.StoreKey), authK, counted, authority, validator, consensusAddress)
 	distrK := distrkeeper.NewKeeper(cdc, store(distrtypes.StoreKey), authK, bankK, stakingK, authtypes.FeeCollectorName, authority)
 	slashingK := slashingkeeper.NewKeeper(cdc, amino, store(slashingtypes.StoreKey), stakingK, authority)
 	stakingK.SetHooks(stakingtypes.NewMultiStakingHooks(distrK.Hooks(), slashingK.Hooks()))
-	govK := govkeeper.NewKeeper(cdc, store(govtypes.StoreKey), authK, bankK, distrK, base.MsgServiceRouter(), govtypes.DefaultConfig(), authority,
+	govK := govkeeper.NewKeeper(cdc, store(govtypes.StoreKey), authK, counted, distrK, base.MsgServiceRouter(), govtypes.DefaultConfig(), authority,
 		govkeeper.NewDefaultCalculateVoteResultsAndVotingPower(stakingK))
 
 	// Keepers of ours.
@@ -174,7 +184,7 @@ func New(o Options) (*App, error) {
 		return nil, fmt.Errorf("app: beacon: %w", err)
 	}
 	proofK, err := proofkeeper.New(store(prooftypes.ModuleName), proofkeeper.Neighbours{
-		Bank: bankK, Staking: stakingK, Market: marketK, Registry: registryK, Beacon: beaconK,
+		Bank: bankK, Staking: stakingK, Market: marketK, Registry: registryK, Reward: rewardK, Beacon: beaconK,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("app: proof: %w", err)
@@ -193,14 +203,17 @@ func New(o Options) (*App, error) {
 	m.Modules[registrytypes.ModuleName] = registry.New(registryK, proofK)
 	m.Modules[markettypes.ModuleName] = market.New(marketK, proofK)
 	m.Modules[prooftypes.ModuleName] = proof.New(proofK, proof.Options{Authority: authority, Conserve: o.Conserve})
+	m.Modules[rewardtypes.ModuleName] = reward.New(rewardK, proofK, authority)
 	m.Modules[beacontypes.ModuleName] = beacon.New(beaconK)
 	genesisOrder := []string{authtypes.ModuleName, banktypes.ModuleName, distrtypes.ModuleName, stakingtypes.ModuleName, slashingtypes.ModuleName,
-		govtypes.ModuleName, consensustypes.ModuleName, beacontypes.ModuleName, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName}
+		govtypes.ModuleName, consensustypes.ModuleName, beacontypes.ModuleName, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName,
+		rewardtypes.ModuleName}
 	m.SetOrderInitGenesis(genesisOrder...)
 	m.SetOrderExportGenesis(genesisOrder...)
 	m.SetOrderPreBlockers(authtypes.ModuleName)
 	m.SetOrderBeginBlockers(distrtypes.ModuleName, slashingtypes.ModuleName, stakingtypes.ModuleName)
-	m.SetOrderEndBlockers(prooftypes.ModuleName, banktypes.ModuleName, govtypes.ModuleName, stakingtypes.ModuleName)
+	// What governance enacts may wake at this very height: the protocol's turn follows.
+	m.SetOrderEndBlockers(govtypes.ModuleName, prooftypes.ModuleName, banktypes.ModuleName, stakingtypes.ModuleName)
 	registerInterfaces(m, interfaces, amino)
 	if err := m.RegisterServices(module.NewConfigurator(cdc, base.MsgServiceRouter(), base.GRPCQueryRouter())); err != nil {
 		return nil, fmt.Errorf("app: services: %w", err)
@@ -248,6 +261,7 @@ func registerInterfaces(m *module.Manager, r codectypes.InterfaceRegistry, amino
 	registrytypes.RegisterInterfaces(r)
 	markettypes.RegisterInterfaces(r)
 	prooftypes.RegisterInterfaces(r)
+	rewardtypes.RegisterInterfaces(r)
 	beacontypes.RegisterInterfaces(r)
 }
 

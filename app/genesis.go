@@ -33,6 +33,8 @@ import (
 	markettypes "github.com/gotong-network/gotong/x/market/types"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registrytypes "github.com/gotong-network/gotong/x/registry/types"
+	rewardkeeper "github.com/gotong-network/gotong/x/reward/keeper"
+	rewardtypes "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // GenesisConfig is what a new chain begins with.
@@ -42,6 +44,13 @@ type GenesisConfig struct {
 	Params     lifecycle.Params
 	Accounts   []Account   // balances, each account once
 	Validators []Validator // at least one
+	Governance Governance
+}
+
+// Governance is how proposals are voted on; what is zero is as on a public network.
+type Governance struct {
+	Voting  time.Duration // how long a proposal is voted on; 48 h
+	Deposit work.Amount   // that a proposal needs; 100 gtg
 }
 
 // Account is an account with its balance.
@@ -74,10 +83,11 @@ func Genesis(c GenesisConfig) (*cmttypes.GenesisDoc, error) {
 	b.accounts(c)
 	b.validators(c)
 	b.collections(beacontypes.ModuleName, map[string]any{"keys": beaconKeys(c.Validators), "values": none, "last": none})
-	b.collections(registrytypes.ModuleName, map[string]any{"parties": none, "held": none})
+	b.collections(registrytypes.ModuleName, map[string]any{"parties": none, "held": none, "vesting": none})
 	b.collections(markettypes.ModuleName, map[string]any{"jobs": none, "by_client": none, "taken": none, "held": none})
-	b.collections(prooftypes.ModuleName, map[string]any{"params": []entry{{"item", c.Params}}, "batches": none, "by_job": none, "held": none, "burned": none,
-		"wake_jobs": none, "wake_batches": none, "wake_parties": none})
+	b.collections(prooftypes.ModuleName, map[string]any{"params": []entry{{"item", c.Params}}, "batches": none, "by_job": none, "held": none,
+		"court": none, "queue": none, "suspensions": none, "evidence": none, "wake_jobs": none, "wake_batches": none, "wake_parties": none})
+	b.collections(rewardtypes.ModuleName, map[string]any{"flows": []entry{{"item", rewardkeeper.Flows{Genesis: b.total}}}, "commons": none})
 	state, err := b.done()
 	if err != nil {
 		return nil, fmt.Errorf("genesis: %w", err)
@@ -113,7 +123,29 @@ func (c GenesisConfig) check() error {
 			return fmt.Errorf("validator of %s: self bond %s under 1gtg", v.Operator, v.SelfBond)
 		}
 	}
+	if g := c.Governance; g.Voting < 0 || g.Voting > 0 && g.Voting < time.Second || g.Deposit > maxDeposit {
+		return fmt.Errorf("governance: voting for %s with a deposit of %s: want at least 1s and at most %s", g.Voting, g.Deposit, work.Amount(maxDeposit))
+	}
 	return c.Params.Validate()
+}
+
+// maxDeposit bounds what a proposal may need.
+const maxDeposit = 1_000_000 * work.UgtgPerGtg
+
+// state is governance's genesis. Proposals that are expedited need five times the
+// deposit for half the time.
+func (g Governance) state() *govv1.GenesisState {
+	if g.Deposit == 0 {
+		g.Deposit = 100 * work.UgtgPerGtg
+	}
+	if g.Voting == 0 {
+		g.Voting = govv1.DefaultPeriod
+	}
+	half := g.Voting / 2
+	s := govv1.DefaultGenesisState()
+	s.Params.MinDeposit, s.Params.ExpeditedMinDeposit = coins(g.Deposit), coins(5*g.Deposit)
+	s.Params.VotingPeriod, s.Params.ExpeditedVotingPeriod, s.Params.MaxDepositPeriod = &g.Voting, &half, &g.Voting
+	return s
 }
 
 // entry is one key with its value in a collection's genesis.
@@ -136,6 +168,7 @@ func beaconKeys(l []Validator) []entry {
 type builder struct {
 	codec codec.Codec
 	state map[string]json.RawMessage
+	total work.Amount // supply
 	err   error
 }
 
@@ -200,6 +233,7 @@ func (b *builder) accounts(c GenesisConfig) {
 	}
 	balances = append(balances, banktypes.Balance{Address: authtypes.NewModuleAddress(stakingtypes.BondedPoolName).String(), Coins: coins(staked)})
 	slices.SortFunc(balances, func(x, y banktypes.Balance) int { return bytes.Compare([]byte(x.Address), []byte(y.Address)) })
+	b.total = total
 	b.proto(authtypes.ModuleName, authtypes.NewGenesisState(authtypes.DefaultParams(), accounts))
 	b.proto(banktypes.ModuleName, banktypes.NewGenesisState(banktypes.DefaultParams(), balances, coins(total), []banktypes.Metadata{{
 		Base: work.Denom, Display: "gtg", Name: "Gotong", Symbol: "GTG", Description: "The token of the Gotong network",
@@ -243,8 +277,5 @@ func (b *builder) validators(c GenesisConfig) {
 	distribution.Params.CommunityTax = math.LegacyZeroDec() // the validators' share is theirs
 	b.proto(distrtypes.ModuleName, distribution)
 
-	gov := govv1.DefaultGenesisState()
-	gov.Params.MinDeposit = coins(100 * work.UgtgPerGtg)
-	gov.Params.ExpeditedMinDeposit = coins(500 * work.UgtgPerGtg)
-	b.proto(govtypes.ModuleName, gov)
+	b.proto(govtypes.ModuleName, c.Governance.state())
 }

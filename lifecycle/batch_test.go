@@ -40,8 +40,15 @@ func TestHonestBatchIsPaid(t *testing.T) {
 	if earned+fees+burned != pay || fees != pay/50 || burned != pay*6/100 {
 		t.Errorf("pay %d was split %d + %d + %d", pay, earned, fees, burned)
 	}
-	if got := w.balance(provider(0)) - 100*gtg; got != earned {
-		t.Errorf("provider got %d, want %d", got, earned)
+	reward := sum(b, lifecycle.ReasonMint)
+	if reward != burned/2 {
+		t.Errorf("%d was minted for a fee burn of %d", reward, burned)
+	}
+	if got := w.balance(provider(0)) - 100*gtg; got != earned+reward-reward/2 {
+		t.Errorf("provider got %d of %d and %d", got, earned, reward)
+	}
+	if q := w.party(lifecycle.RoleProvider, provider(0)); q.Bond != 100*gtg+reward/2 {
+		t.Errorf("half of the reward of %d did not bond itself: %+v", reward, q)
 	}
 	if sum(b, lifecycle.ReasonCheck) == 0 {
 		t.Error("checks were not paid")
@@ -77,8 +84,9 @@ func TestCheatIsFoundJudgedAndSlashed(t *testing.T) {
 		t.Fatalf("batch of a cheat is %s", b.Phase)
 	}
 	bounty, damages, burn := sum(b, lifecycle.ReasonBounty), sum(b, lifecycle.ReasonDamages), sum(b, lifecycle.ReasonSlash)
-	if bounty+damages+burn != bond || bounty != bond*3/10 || damages != bond/5 {
-		t.Errorf("bond %d was split %d + %d + %d", bond, bounty, damages, burn)
+	referees := sum(b, lifecycle.ReasonReferee)
+	if bounty+damages+referees+burn != bond || referees != bond/10/4*4 || bounty != bond*3/10 || damages != bond/5 {
+		t.Errorf("bond %d was split %d + %d + %d + %d", bond, bounty, damages, referees, burn)
 	}
 	if w.balance("client") != before+damages {
 		t.Error("the client got no damages")
@@ -237,7 +245,7 @@ func TestMissingCheckersAreReplacedThenTheRefereeRuns(t *testing.T) {
 	if err := r.reveal(b); err != nil {
 		t.Fatal(err)
 	}
-	b = r.batch()
+	b = r.admitted()
 	if b.Phase != lifecycle.Voting || len(b.Dispute.Items) == 0 || len(b.Dispute.Items[0].Claims) != 1 {
 		t.Fatalf("unchecked draws: %s, %+v", b.Phase, b.Dispute)
 	}
@@ -334,11 +342,12 @@ func TestChallenge(t *testing.T) {
 			o := lifecycle.ItemOpening{Position: at, Node: r.nodes[at], Path: path}
 			w.refuses(provider(0), ledger.AnswerChallenge{Batch: r.id, Opening: o, Leaf: lie(at, "other")}, ledger.ErrRefused)
 			w.must(provider(0), ledger.AnswerChallenge{Batch: r.id, Opening: o, Leaf: r.leaves[at]})
-			if r.batch().Phase == lifecycle.Voting {
+			if r.admitted().Phase == lifecycle.Voting {
 				r.judge(4, func(int) found { return truth })
 			}
 			b = r.until(c.phase)
-			if got, want := w.balance("stranger"), 100*gtg+work.Amount(c.stake)*w.p.ChallengeStake+sum(b, lifecycle.ReasonBounty); got != want {
+			cost, _ := work.Cost(b.MaxItemFuel, b.Price)
+			if got, want := w.balance("stranger"), 100*gtg+work.Amount(c.stake)*10*cost+sum(b, lifecycle.ReasonBounty); got != want {
 				t.Errorf("challenger has %d, want %d", got, want)
 			}
 			if (sum(b, lifecycle.ReasonBounty) > 0) != c.bounty {
@@ -650,7 +659,7 @@ func TestDrawIgnoresBondsOfItsOwnBlock(t *testing.T) {
 func TestLockedBondOutlastsItsUnbonding(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, setup{providers: 1, checkers: 1, validators: 1, params: func(p *lifecycle.Params) { p.UnbondBlocks = 2 }})
-	r := w.commit(provider(0), 0, 20, nil)
+	r := w.commit(provider(0), 0, 10, nil)
 	for r.batch().DrawHeight == 0 || w.l.Height()+1 < r.batch().DrawHeight {
 		w.l.Advance()
 	}
@@ -671,11 +680,15 @@ func TestLockedBondOutlastsItsUnbonding(t *testing.T) {
 
 func TestCheckersAreIndependent(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{providers: 2, checkers: 2, validators: 1, spec: func(s *work.JobSpec) { s.IndexerOwner = checker(0) }})
+	w := newWorld(t, setup{providers: 2, checkers: 2, validators: 1, spec: func(s *work.JobSpec) { s.Nonce, s.Escrow = 2, 100*gtg }})
+	w.must(checker(0), ledger.Register{Role: lifecycle.RoleIndexer, Peer: w.indexer.Public(), Bond: 50 * gtg})
+	w.spec.IndexerOwner, w.spec.Nonce = checker(0), 3
+	w.must("client", ledger.CreateJob{Spec: w.spec})
+	w.job = w.spec.ID()
 	w.must(provider(0), ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: 50 * gtg})
 	w.must("client", ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: 50 * gtg})
 	w.l.Advance()
-	r := w.commit(provider(0), 0, 20, nil)
+	r := w.commit(provider(0), 0, 10, nil)
 	w.must("stranger", ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: 50 * gtg}) // too late
 	b := r.until(lifecycle.Opening)
 	for _, c := range b.Checks {

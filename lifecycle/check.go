@@ -65,6 +65,9 @@ func (b *Batch) verify(o ItemOpening) (work.Fuel, error) {
 	if err != nil {
 		return 0, refused("opening of position %d: %v", o.Position, err)
 	}
+	if o.Node.Fuel == 0 {
+		return 0, refused("position %d weighs nothing: no item does; that is a fault", o.Position)
+	}
 	if o.Node.Fuel > b.MaxItemFuel {
 		return 0, refused("position %d has %d fuel, over the batch's own bound of %d: that is a fault", o.Position, o.Node.Fuel, b.MaxItemFuel)
 	}
@@ -80,10 +83,15 @@ func (t *turn) startChecks() error {
 	return nil
 }
 
-// awaitChecks waits for the next checker, or goes on if none is awaited.
+// awaitChecks waits for the next checker. If none is awaited it goes on, by way of
+// the second look if that is still to be drawn and there is a check to look at.
 func (t *turn) awaitChecks() {
 	if t.b.checksPending() == 0 {
-		t.await(Revealing, t.p.RevealBlocks)
+		if t.b.Looked || t.p.LookPermille == 0 || !t.b.checked() {
+			t.await(Revealing, t.p.RevealBlocks)
+		} else {
+			t.await(Looking, t.p.LookDelayBlocks)
+		}
 		return
 	}
 	t.b.Phase = Checking
@@ -156,6 +164,16 @@ func (b *Batch) checksPending() (n int) {
 	return n
 }
 
+// checked reports whether any checker has committed.
+func (b *Batch) checked() bool {
+	for i := range b.Checks {
+		if b.Checks[i].CommitHeight != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *Batch) commitCheck(checker work.Address, commitment work.Hash, height int64) error {
 	c := b.CheckOf(checker)
 	switch {
@@ -198,6 +216,7 @@ func (t *turn) replaceMissing() error {
 		}
 		for i := first; i < len(t.b.Checks); i++ {
 			t.b.Checks[i].Deadline = t.checkDeadline(&t.b.Checks[i])
+			t.b.Checks[i].Look = t.b.Looked // what is missing after the draw of the look is the look
 		}
 	}
 	t.awaitChecks()
@@ -287,7 +306,7 @@ func (t *turn) compare() error {
 		return nil
 	}
 	t.b.Dispute = &Dispute{Items: items}
-	return t.startVote()
+	return t.queue()
 }
 
 // contested lists the items that the referee must run: those of draws with fewer
@@ -311,10 +330,11 @@ func (b *Batch) contested(k int) []DisputeItem {
 	return items
 }
 
-// liveChecks is how many checkers revealed a leaf for a draw.
+// liveChecks is how many checkers revealed a leaf for a draw, second looks not
+// counted.
 func (b *Batch) liveChecks(draw uint32) (n int) {
 	for i := range b.Checks {
-		if b.Checks[i].Revealed && b.Checks[i].has(draw) {
+		if b.Checks[i].Revealed && !b.Checks[i].Look && b.Checks[i].has(draw) {
 			n++
 		}
 	}

@@ -14,9 +14,6 @@ const (
 // checkParts reports why the parts may not be committed, or gives their items and
 // price.
 func checkParts(j *Job, chain string, height int64, p Params, provider work.Address, parts []Part) (work.RangeSet, work.Price, error) {
-	if err := j.commits(height); err != nil {
-		return nil, 0, err
-	}
 	if len(parts) == 0 || len(parts) > MaxParts {
 		return nil, 0, refused("commit of %d parts: want 1 to %d", len(parts), MaxParts)
 	}
@@ -86,7 +83,8 @@ func newBatch(j *Job, chain string, height int64, p Params, provider work.Addres
 		return nil, refused("%d items of at most %d fuel cannot have %d", n, maxItemFuel, root.Fuel)
 	}
 	b := &Batch{
-		ID: work.BatchIDOf(chain, j.ID, provider, items, root), Job: j.ID, Provider: provider, Tier: tier,
+		Sample: p.Rules().SampleSize(tier, n),
+		ID:     work.BatchIDOf(chain, j.ID, provider, items, root), Job: j.ID, Provider: provider, Tier: tier,
 		Items: items, N: n, Root: root, MaxItemFuel: maxItemFuel, Price: price, CommitHeight: height,
 	}
 	var err error
@@ -101,5 +99,5 @@ func newBatch(j *Job, chain string, height int64, p Params, provider work.Addres
 
 // load is the batch as the formulas see it.
 func (b *Batch) load() incentive.Batch {
-	return incentive.Batch{Tier: b.Tier, Items: b.N, Fuel: b.Root.Fuel, MaxItemFuel: b.MaxItemFuel, Price: b.Price}
+	return incentive.Batch{Tier: b.Tier, Items: b.N, Fuel: b.Root.Fuel, MaxItemFuel: b.MaxItemFuel, Price: b.Price, Sample: b.Sample}
 }

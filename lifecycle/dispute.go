@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"slices"
+
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -142,69 +144,215 @@ func (t *turn) votesMissing() error {
 	return nil
 }
 
-// talliesMissing ends the reveals at their deadline, after one extension.
+// talliesMissing ends the reveals at their deadline, after one extension if they
+// decide nothing yet.
 func (t *turn) talliesMissing() error {
-	if d := t.b.Dispute; !d.Extended {
+	if d := t.b.Dispute; !d.decide() && !d.Extended {
 		d.Extended = true
 		t.await(Tallying, t.p.RevealBlocks)
 		return nil
 	}
-	return t.unpaid("the referee gave no verdict: too few validators revealed")
+	return t.tally("the referee gave no verdict: too few validators revealed")
 }
 
-// verdict judges every claim of a decided dispute.
-func (t *turn) verdict() error {
+// tally ends a vote with the verdict, if two thirds of the power agree on every
+// item.
+func (t *turn) tally(otherwise string) error {
+	if !t.b.Dispute.decide() {
+		return t.unpaid(otherwise)
+	}
+	if err := t.leaveCourt(); err != nil {
+		return err
+	}
+	if t.b.Dispute.contradicted() {
+		return t.freeze()
+	}
+	return t.judge()
+}
+
+// judge applies a decided dispute to every vote and every claim.
+func (t *turn) judge() error {
 	d := t.b.Dispute
-	var convicted, challengerWrong bool
+	if d.Delivery {
+		return t.judgeDelivery()
+	}
+	if err := t.slashVotes(); err != nil {
+		return err
+	}
+	var convicted, unavailable, challengerWrong bool
 	var finder *Claim
 	for i := range d.Items {
 		item := &d.Items[i]
-		providerWrong := item.Claims[0].Leaf != *item.Decided
-		convicted = convicted || providerWrong
-		for k := range item.Claims[1:] {
-			c := &item.Claims[1+k]
-			switch {
-			case c.Leaf == *item.Decided:
-				if providerWrong && (finder == nil || c.Height < finder.Height) {
-					finder = c
-				}
-			case c.Account == d.Challenger:
-				challengerWrong = true
-			default:
-				if err := t.checkerLoses(c.Account); err != nil {
-					return err
-				}
-			}
+		if *item.Decided == Unavailable {
+			unavailable = true
+			continue
+		}
+		t.b.Decided = append(t.b.Decided, Decided{Position: item.Position, Leaf: *item.Decided})
+		wrong, earliest, challenger, err := t.judgeItem(item)
+		if err != nil {
+			return err
+		}
+		convicted = convicted || wrong
+		challengerWrong = challengerWrong || challenger
+		if earliest != nil && (finder == nil || earliest.Height < finder.Height) {
+			finder = earliest
 		}
 	}
 	if err := t.endStake(challengerWrong); err != nil {
 		return err
 	}
-	if convicted {
-		return t.void(finder, "the referee found another result")
+	switch {
+	case convicted:
+		return t.convict(finder, "the referee found another result")
+	case unavailable:
+		return t.unavailable("two thirds of the validators could not fetch its program or inputs")
 	}
-	if d.Challenger != "" {
-		return t.resumeWindow()
+	return t.resumeWindow()
+}
+
+// judgeItem judges the claims about one item that the referee could execute: the
+// first is the provider's. The earliest right accuser of a wrong provider is the
+// finder.
+func (t *turn) judgeItem(item *DisputeItem) (providerWrong bool, finder *Claim, challengerWrong bool, err error) {
+	providerWrong = item.Claims[0].Leaf != *item.Decided
+	for k := range item.Claims[1:] {
+		c := &item.Claims[1+k]
+		switch {
+		case c.Leaf == *item.Decided:
+			if providerWrong && (finder == nil || c.Height < finder.Height) {
+				finder = c
+			}
+		case c.Account == t.b.Dispute.Challenger:
+			challengerWrong = true
+		case c.Leaf == Unavailable:
+			if check := t.b.CheckOf(c.Account); check != nil {
+				check.Forfeit = true
+			}
+		default:
+			if err := t.checkerLoses(c.Account); err != nil {
+				return false, nil, false, err
+			}
+		}
 	}
-	t.await(Window, t.p.WindowBlocks)
+	return providerWrong, finder, challengerWrong, nil
+}
+
+// judgeDelivery ends a claim of the client: the output was there for two thirds of
+// the power, or it was not.
+func (t *turn) judgeDelivery() error {
+	item := &t.b.Dispute.Items[0]
+	if *item.Decided != item.Claims[0].Leaf {
+		if err := t.stakeReturns(); err != nil {
+			return err
+		}
+		return t.unavailable("two thirds of the validators could not fetch an output that the client claimed")
+	}
+	t.b.Decided = append(t.b.Decided, Decided{Position: item.Position, Leaf: *item.Decided, Delivery: true})
+	if err := t.stakeBurns(); err != nil {
+		return err
+	}
+	return t.resumeWindow()
+}
+
+// slashVotes slashes the validators that revealed another leaf than the decided
+// one: whoever executed has the same. To have fetched nothing is no fault.
+func (t *turn) slashVotes() error {
+	d := t.b.Dispute
+	for i := range d.Votes {
+		if v := &d.Votes[i]; d.wrong(v) {
+			if err := t.m.S.SlashValidator(v.Validator, t.p.VoteSlashPermille); err != nil {
+				return err
+			}
+			t.m.S.Emit(Event{Kind: EventFault, Job: t.j.ID, Batch: t.b.ID, Account: v.Validator})
+		}
+	}
 	return nil
 }
 
-// challenge takes a challenger's stake and asks the provider to open the item.
-func (t *turn) challenge(account work.Address, position uint64, leaf work.Leaf) error {
-	stake := t.p.ChallengeStake
-	err := t.m.pay(t.j, t.b, Transfer{FromPot: PotAccount, From: account, ToPot: PotStake, To: account, Amount: stake, Reason: ReasonStakeIn})
+func (d *Dispute) wrong(v *Vote) bool {
+	for i := range v.Leaves {
+		if decided := *d.Items[i].Decided; v.Leaves[i] != decided && v.Leaves[i] != Unavailable && decided != Unavailable {
+			return true
+		}
+	}
+	return false
+}
+
+// right reports whether a vote is the verdict.
+func (d *Dispute) right(v *Vote) bool {
+	if !v.Revealed {
+		return false
+	}
+	for i := range v.Leaves {
+		if d.Items[i].Decided == nil || v.Leaves[i] != *d.Items[i].Decided {
+			return false
+		}
+	}
+	return true
+}
+
+// contradicted reports whether the verdict is against a provider with whom two
+// checkers agree: both of them executed blind.
+func (d *Dispute) contradicted() bool {
+	for i := range d.Items {
+		item := &d.Items[i]
+		own := item.Claims[0].Leaf
+		if d.Delivery || *item.Decided == own || *item.Decided == Unavailable {
+			continue
+		}
+		var agree []work.Address
+		for _, c := range item.Claims[1:] {
+			if c.Leaf == own && c.Account != d.Challenger && !slices.Contains(agree, c.Account) {
+				agree = append(agree, c.Account)
+			}
+		}
+		if len(agree) >= 2 {
+			return true
+		}
+	}
+	return false
+}
+
+// stakeFactor is how many times the price of a batch's largest item a challenge
+// stakes: what the referee's executions of it may cost.
+const stakeFactor = 10
+
+// accuse takes the stake of a challenger, or of a client that claims non-delivery
+// (no leaf), and asks the provider to open the item.
+func (t *turn) accuse(account work.Address, position uint64, leaf *work.Leaf) error {
+	b := t.b
+	if position >= b.N {
+		return refused("batch %s has no position %d: it has %d items", b.ID.Short(), position, b.N)
+	}
+	for _, d := range b.Decided {
+		if d.Position == position && (d.Delivery || leaf != nil) {
+			return refused("the referee has decided about position %d of batch %s already", position, b.ID.Short())
+		}
+	}
+	cost, err := work.Cost(b.MaxItemFuel, b.Price)
 	if err != nil {
+		return refused("stake: %v", err)
+	}
+	stake, err := work.MulDiv(cost, stakeFactor, 1)
+	if err != nil {
+		return refused("stake: %v", err)
+	}
+	stake = max(stake, t.p.ChallengeStake)
+	if err := t.m.pay(t.j, b, Transfer{FromPot: PotAccount, From: account, ToPot: PotStake, To: account, Amount: stake, Reason: ReasonStakeIn}); err != nil {
 		return err
 	}
-	claim := Claim{Account: account, Leaf: leaf, Height: t.h}
-	t.b.Dispute = &Dispute{Challenger: account, Stake: stake, Items: []DisputeItem{{Position: position, Claims: []Claim{claim}}}}
-	t.b.WindowLeft = t.b.Deadline - t.h - 1 // one less each time, so that challenges end
+	item := DisputeItem{Position: position}
+	if leaf != nil {
+		item.Claims = []Claim{{Account: account, Leaf: *leaf, Height: t.h}}
+	}
+	b.Dispute = &Dispute{Challenger: account, Delivery: leaf == nil, Stake: stake, Items: []DisputeItem{item}}
+	b.WindowLeft = b.Deadline - t.h - 1 // one less each time, so that challenges end
 	t.await(Answering, t.p.OpenBlocks)
 	return nil
 }
 
-// answer opens and reveals the challenged item: its leaf becomes the first claim.
+// answer opens and reveals the accused item: the provider's leaf becomes the first
+// claim, those of the checkers that executed it follow.
 func (b *Batch) answer(provider work.Address, o ItemOpening, leaf work.Leaf) error {
 	item := &b.Dispute.Items[0]
 	switch {
@@ -219,17 +367,27 @@ func (b *Batch) answer(provider work.Address, o ItemOpening, leaf work.Leaf) err
 	if work.ItemNode(leaf.Fuel, leaf.Hash(), work.ItemSalt(b.Salt, b.Job, o.Position)) != o.Node {
 		return refused("leaf of position %d is not the committed one", o.Position)
 	}
-	own := Claim{Account: provider, Leaf: leaf, Height: b.CommitHeight}
-	item.Claims = append([]Claim{own}, item.Claims...)
+	claims := []Claim{{Account: provider, Leaf: leaf, Height: b.CommitHeight}}
+	if !b.Dispute.Delivery {
+		if drawn := b.claims(o.Position); len(drawn) > 0 {
+			claims = append(claims, drawn[1:]...)
+		}
+	}
+	item.Claims = append(claims, item.Claims...)
 	return nil
 }
 
-// resumeWindow goes on with what was left of the window when it was challenged.
+// resumeWindow opens the window, or goes on with what was left of it when the
+// batch was challenged.
 func (t *turn) resumeWindow() error {
-	if t.b.WindowLeft < 1 {
+	switch {
+	case t.b.Dispute.Challenger == "":
+		t.await(Window, t.p.WindowBlocks)
+	case t.b.WindowLeft < 1:
 		return t.settle()
+	default:
+		t.await(Window, t.b.WindowLeft)
 	}
-	t.await(Window, t.b.WindowLeft)
 	return nil
 }
 
@@ -241,17 +399,54 @@ func (t *turn) endStake(burn bool) error {
 	return t.stakeReturns()
 }
 
+// stakeBurns ends a wrong challenger's stake: the referees get their part.
 func (t *turn) stakeBurns() error {
-	return t.moveStake(Transfer{ToPot: PotBurn, Reason: ReasonStake})
+	d := t.b.Dispute
+	stake := d.Stake
+	d.Stake = 0
+	from := Transfer{FromPot: PotStake, From: d.Challenger}
+	paid, err := t.payReferees(from, stake)
+	if err != nil {
+		return err
+	}
+	return t.m.pay(t.j, t.b, from.to(PotBurn, "", stake-paid, ReasonStake))
 }
 
 func (t *turn) stakeReturns() error {
-	return t.moveStake(Transfer{ToPot: PotAccount, To: t.b.Dispute.Challenger, Reason: ReasonReturn})
+	d := t.b.Dispute
+	stake := d.Stake
+	d.Stake = 0
+	return t.m.pay(t.j, t.b, Transfer{FromPot: PotStake, From: d.Challenger}.to(PotAccount, d.Challenger, stake, ReasonReturn))
 }
 
-func (t *turn) moveStake(to Transfer) error {
+// payReferees gives RefereePermille of what a wrong party loses to the validators
+// that voted the verdict, by their power, and says how much that was. Without a
+// verdict it is nothing.
+func (t *turn) payReferees(from Transfer, lost work.Amount) (paid work.Amount, err error) {
 	d := t.b.Dispute
-	to.FromPot, to.From, to.Amount = PotStake, d.Challenger, d.Stake
-	d.Stake = 0
-	return t.m.pay(t.j, t.b, to)
+	if d == nil {
+		return 0, nil
+	}
+	var total uint64
+	for i := range d.Votes {
+		if d.right(&d.Votes[i]) {
+			total += uint64(d.Votes[i].Power)
+		}
+	}
+	pot := permille(lost, t.p.RefereePermille)
+	for i := range d.Votes {
+		v := &d.Votes[i]
+		if !d.right(v) {
+			continue
+		}
+		share, err := work.MulDiv(pot, uint64(v.Power), total)
+		if err != nil {
+			return 0, err
+		}
+		if err := t.m.pay(t.j, t.b, from.to(PotAccount, v.Validator, share, ReasonReferee)); err != nil {
+			return 0, err
+		}
+		paid += share
+	}
+	return paid, nil
 }

@@ -24,7 +24,7 @@ func (t *turn) draw() error {
 		t.await(Committed, b.DrawHeight-t.h)
 		return nil
 	}
-	b.Draws = drawPoints(b, value, t.p.Rules().SampleSize(b.Tier, b.N))
+	b.Draws = drawPoints(b, value, b.Sample)
 	places := make([]place, 0, len(b.Draws))
 	for d := range b.Draws {
 		for slot := range t.p.Rules().Checkers(b.Tier) {
@@ -82,12 +82,14 @@ type candidate struct {
 }
 
 // eligible are the checkers that may check the batch: registered before its
-// commit, with a stake free, and owned by none of its parties.
+// commit, with the bond of a checker, and owned by none of its parties. How many
+// checks they have open does not count: whoever could fill them up would choose
+// who is left.
 func (t *turn) eligible(checkers []*Party) []candidate {
 	var l []candidate
 	for _, q := range checkers {
 		w := q.Weight(t.h)
-		if q.RegisteredHeight < t.b.CommitHeight && w >= t.p.CheckerBond && w-t.p.CheckerBond >= q.Locked &&
+		if q.RegisteredHeight < t.b.CommitHeight && w >= t.p.CheckerBond &&
 			q.Account != t.j.Spec.Client && q.Account != t.j.Spec.IndexerOwner && q.Account != t.b.Provider {
 			l = append(l, candidate{q, w})
 		}
@@ -141,7 +143,7 @@ func (t *turn) drawCheckers(beacon work.Hash, places []place) error {
 			return err
 		}
 		c.Stake = t.p.CheckerBond
-		q.Locked += c.Stake
+		q.openCheck(c.Stake)
 		if err := t.m.S.SetParty(q); err != nil {
 			return err
 		}
@@ -200,6 +202,35 @@ func (b *Batch) addCheck(first int, checker work.Address, draw uint32) {
 		}
 	}
 	b.Checks = append(b.Checks, Check{Checker: checker, Draws: []uint32{draw}})
+}
+
+// lookSlot is the slot of a draw's second look, behind its checkers'.
+const lookSlot = maxSample + 1
+
+// look asks the beacon, once all checks are committed, whether one draw is executed
+// once more by a checker that has no part in the batch. The first checkers could
+// not know it when they committed, and nothing is revealed yet that the second one
+// could copy.
+func (t *turn) look() error {
+	b := t.b
+	b.Looked = true
+	value, err := t.m.S.Beacon(t.h)
+	if err != nil {
+		return err
+	}
+	if below(1000, work.Sum("gotong/look/1", value[:], b.ID[:])) < t.p.LookPermille {
+		draw := uint32(below(uint64(len(b.Draws)), work.Sum("gotong/look/draw/1", value[:], b.ID[:])))
+		first := len(b.Checks)
+		if err := t.drawCheckers(value, []place{{draw, lookSlot}}); err != nil {
+			return err
+		}
+		for i := first; i < len(b.Checks); i++ {
+			b.Checks[i].Look = true
+			b.Checks[i].Deadline = t.checkDeadline(&b.Checks[i])
+		}
+	}
+	t.awaitChecks()
+	return nil
 }
 
 // CheckOf is a checker's part of the batch, nil if it has none.

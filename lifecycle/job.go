@@ -157,9 +157,16 @@ func (m Machine) closeIfDone(j *Job, endOfBlock bool) error {
 		return nil
 	}
 	client := j.Spec.Client
+	back := Transfer{ToPot: PotAccount, To: client}
+	if j.Commons {
+		back = Transfer{ToPot: PotCommons}
+		if err := m.addToPool(j.EscrowFree + j.CheckFree); err != nil {
+			return err
+		}
+	}
 	for _, t := range []Transfer{
-		{FromPot: PotEscrow, From: client, ToPot: PotAccount, To: client, Amount: j.EscrowFree, Reason: ReasonRefund},
-		{FromPot: PotCheckEscrow, From: client, ToPot: PotAccount, To: client, Amount: j.CheckFree, Reason: ReasonRefund},
+		{FromPot: PotEscrow, From: client, ToPot: back.ToPot, To: back.To, Amount: j.EscrowFree, Reason: ReasonRefund},
+		{FromPot: PotCheckEscrow, From: client, ToPot: back.ToPot, To: back.To, Amount: j.CheckFree, Reason: ReasonRefund},
 	} {
 		if err := m.pay(j, nil, t); err != nil {
 			return err

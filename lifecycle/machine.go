@@ -48,6 +48,27 @@ type State interface {
 	WakeParty(height int64, role Role, account work.Address) error
 	Due(height int64) (Due, error)
 
+	// Court is the queue of disputes; Queued is the batch of a number in it, and a
+	// zero id takes the number out.
+	Court() (Court, error)
+	SetCourt(c Court) error
+	Queued(number uint64) (work.BatchID, error)
+	SetQueued(number uint64, id work.BatchID) error
+
+	// Suspension of a program, by the root of its original module; ErrNotFound if
+	// there is none. One without batches ends it.
+	Suspension(program work.Hash) (*Suspension, error)
+	SetSuspension(program work.Hash, s *Suspension) error
+
+	Commons() (*Commons, error) // an empty one before the first epoch
+	SetCommons(c *Commons) error
+
+	// SetEvidence keeps the assignments that a batch used, for whoever looks for
+	// equivocation. The machine never reads it.
+	SetEvidence(id work.BatchID, parts []Part) error
+	// SlashValidator burns a share of a validator's stake.
+	SlashValidator(validator work.Address, permille uint64) error
+
 	// Move executes a transfer of real money; a source without enough is ErrFunds.
 	Move(job work.JobID, t Transfer) error
 	Emit(e Event)
@@ -94,6 +115,8 @@ const (
 	EventBatch    EventKind = "batch"    // a batch entered Phase, or a message of its phase came in
 	EventParty    EventKind = "party"    // an account registered, bonded, unbonded, was convicted
 	EventTransfer EventKind = "transfer" // money moved
+	EventCommons  EventKind = "commons"  // an epoch of the commons began
+	EventFault    EventKind = "fault"    // Account (a validator, an indexer) was proven at fault
 )
 
 // Event is one thing that happened. Fields that do not apply are zero.

@@ -22,13 +22,17 @@ func (m Machine) CreateJob(client work.Address, spec work.JobSpec) (work.JobID, 
 	if err := checkSpec(&spec, client, m.S.Chain(), m.S.Height(), p); err != nil {
 		return work.JobID{}, err
 	}
-	id := spec.ID()
-	if _, err := m.S.Job(id); err == nil {
-		return id, refused("job %s exists: a client's next job needs another nonce", id.Short())
-	} else if !errors.Is(err, ErrNotFound) {
-		return id, err
+	if spec.Escrow == 0 {
+		return work.JobID{}, refused("job offers no escrow")
 	}
-	j := newJob(id, spec, m.S.Height())
+	if err := m.checkIndexer(&spec, p); err != nil {
+		return work.JobID{}, err
+	}
+	j, err := m.freshJob(spec)
+	if err != nil {
+		return work.JobID{}, err
+	}
+	id := j.ID
 	for _, t := range []Transfer{
 		{FromPot: PotAccount, From: client, ToPot: PotEscrow, To: client, Amount: spec.Escrow, Reason: ReasonEscrow},
 		{FromPot: PotAccount, From: client, ToPot: PotCheckEscrow, To: client, Amount: spec.CheckEscrow, Reason: ReasonEscrow},
@@ -41,6 +45,23 @@ func (m Machine) CreateJob(client work.Address, spec work.JobSpec) (work.JobID, 
 		return id, err
 	}
 	return id, m.setJob(j)
+}
+
+// freshJob makes the record of a job that was not posted before and whose program
+// is not suspended.
+func (m Machine) freshJob(spec work.JobSpec) (*Job, error) {
+	id := spec.ID()
+	if _, err := m.S.Job(id); err == nil {
+		return nil, refused("job %s exists: a client's next job needs another nonce", id.Short())
+	} else if !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	if s, err := m.S.Suspension(spec.Program.Root); err == nil && len(s.Batches) > 0 {
+		return nil, refused("program %s is suspended: checkers contradicted the referee about batch %s, and governance decides", spec.Program.Root.Short(), s.Batches[0].Short())
+	} else if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	return newJob(id, spec, m.S.Height()), nil
 }
 
 // CancelJob closes a job to new assignments: those already signed may commit for
@@ -68,13 +89,23 @@ func (m Machine) CancelJob(client work.Address, id work.JobID, release *sign.Sig
 }
 
 // CommitBatch commits results under a root and locks their pay, the budget of
-// their checks and the provider's bond; or it is refused whole.
+// their checks and the provider's bond; or it is refused whole. A batch of the
+// commons names its items in one part without an assignment.
 func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part, root work.Node, maxItemFuel work.Fuel) (work.BatchID, error) {
 	t, err := m.newTurn(job)
 	if err != nil {
 		return work.BatchID{}, err
 	}
-	items, price, err := checkParts(t.j, m.S.Chain(), t.h, t.p, provider, parts)
+	if err := t.j.commits(t.h); err != nil {
+		return work.BatchID{}, err
+	}
+	var items work.RangeSet
+	var price work.Price
+	if t.j.Commons {
+		items, price, err = t.checkDrawn(provider, parts)
+	} else {
+		items, price, err = checkParts(t.j, m.S.Chain(), t.h, t.p, provider, parts)
+	}
 	if err != nil {
 		return work.BatchID{}, err
 	}
@@ -98,6 +129,11 @@ func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part
 	}
 	if err := t.j.lock(b); err != nil {
 		return b.ID, err
+	}
+	if !t.j.Commons {
+		if err := m.S.SetEvidence(b.ID, parts); err != nil {
+			return b.ID, err
+		}
 	}
 	t.await(Committed, t.p.DrawDelayBlocks-1)
 	return b.ID, t.done(true)
@@ -128,7 +164,7 @@ func (m Machine) CommitCheck(checker work.Address, id work.BatchID, commitment w
 		return err
 	}
 	if t.b.checksPending() == 0 {
-		t.await(Revealing, t.p.RevealBlocks)
+		t.awaitChecks()
 	}
 	return t.done(t.b.Phase != Checking)
 }
@@ -165,16 +201,16 @@ func (m Machine) Challenge(account work.Address, id work.BatchID, position uint6
 	if err != nil {
 		return err
 	}
-	if position >= t.b.N {
-		return refused("batch %s has no position %d: it has %d items", id.Short(), position, t.b.N)
+	if leaf == Unavailable {
+		return refused("a challenge says what the leaf is; who cannot get an output claims its delivery")
 	}
-	if err := t.challenge(account, position, leaf); err != nil {
+	if err := t.accuse(account, position, &leaf); err != nil {
 		return err
 	}
 	return t.done(true)
 }
 
-// AnswerChallenge opens and reveals the challenged item.
+// AnswerChallenge opens and reveals the challenged or claimed item.
 func (m Machine) AnswerChallenge(provider work.Address, id work.BatchID, o ItemOpening, leaf work.Leaf) error {
 	t, err := m.turn(id, Answering, "answered")
 	if err != nil {
@@ -183,12 +219,41 @@ func (m Machine) AnswerChallenge(provider work.Address, id work.BatchID, o ItemO
 	if err := t.b.answer(provider, o, leaf); err != nil {
 		return err
 	}
-	if t.b.Dispute.Items[0].disputed() {
-		err = t.startVote()
+	if t.b.Dispute.Delivery || t.b.Dispute.Items[0].disputed() {
+		err = t.queue()
 	} else if err = t.stakeBurns(); err == nil {
 		err = t.resumeWindow()
 	}
 	if err != nil {
+		return err
+	}
+	return t.done(true)
+}
+
+// ClaimDelivery says, under a stake, that the client cannot get the output of an
+// item: the provider opens it, and the validators try to fetch its output.
+func (m Machine) ClaimDelivery(client work.Address, id work.BatchID, position uint64) error {
+	t, err := m.turn(id, Window, "claimed")
+	if err != nil {
+		return err
+	}
+	if client != t.j.Spec.Client {
+		return refused("job %s belongs to %s: only its client claims non-delivery", t.j.ID.Short(), t.j.Spec.Client)
+	}
+	if err := t.accuse(client, position, nil); err != nil {
+		return err
+	}
+	return t.done(true)
+}
+
+// Decide ends the freeze of a batch: with the referee's verdict, or against it.
+// Its caller has made sure that governance says so.
+func (m Machine) Decide(id work.BatchID, uphold bool) error {
+	t, err := m.turn(id, Frozen, "decided")
+	if err != nil {
+		return err
+	}
+	if err := t.thaw(uphold); err != nil {
 		return err
 	}
 	return t.done(true)
@@ -219,14 +284,10 @@ func (m Machine) RevealVote(validator work.Address, id work.BatchID, salt work.H
 	if err := d.revealVote(m.S.Chain(), id, validator, salt, leaves); err != nil {
 		return err
 	}
-	switch {
-	case d.decide():
-		err = t.verdict()
-	case d.power(Vote.committed) == d.power(Vote.revealed):
-		err = t.unpaid("the validators disagree: no leaf has two thirds of the power")
-	}
-	if err != nil {
-		return err
+	if d.power(Vote.committed) == d.power(Vote.revealed) {
+		if err := t.tally("the validators disagree: no leaf has two thirds of the power"); err != nil {
+			return err
+		}
 	}
 	return t.done(t.b.Phase != Tallying)
 }
@@ -296,6 +357,12 @@ func (m Machine) EndBlock() error {
 		if err := m.partyDue(k); err != nil {
 			return fmt.Errorf("%s %s: %w", k.Role, k.Account, err)
 		}
+	}
+	if err := m.admitDisputes(); err != nil {
+		return fmt.Errorf("queue of disputes: %w", err)
+	}
+	if err := m.commonsDue(); err != nil {
+		return fmt.Errorf("commons: %w", err)
 	}
 	return nil
 }

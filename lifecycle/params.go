@@ -28,9 +28,18 @@ type Params struct {
 	SlashPermille  uint64      `json:"slash_permille"`  // of the batch's pay
 	FinderPermille uint64      `json:"finder_permille"` // of a slash; the rest after client and finder is burned
 	ClientPermille uint64      `json:"client_permille"`
-	CheckerBond    work.Amount `json:"checker_bond"`    // least bond of a checker, and its stake in a dispute
-	ChallengeStake work.Amount `json:"challenge_stake"` // locked by a challenge, burned if it is wrong
-	UnbondBlocks   int64       `json:"unbond_blocks"`
+	// RefereePermille of what a wrong party loses goes to the validators that voted
+	// right; VoteSlashPermille of its stake is what a validator loses that voted
+	// another leaf than the decided one.
+	RefereePermille   uint64      `json:"referee_permille"`
+	VoteSlashPermille uint64      `json:"vote_slash_permille"`
+	CheckerBond       work.Amount `json:"checker_bond"`    // least bond of a checker, and its stake in a dispute
+	ChallengeStake    work.Amount `json:"challenge_stake"` // least stake of a challenge or claim, burned if it is wrong
+	IndexerBond       work.Amount `json:"indexer_bond"`    // least bond of an indexer, and the fine for equivocation
+	UnavailableFee    work.Amount `json:"unavailable_fee"` // of a batch that nobody could fetch, burned
+	// ConvictionBlocks is how long a conviction makes the next one a second one.
+	ConvictionBlocks int64 `json:"conviction_blocks"`
+	UnbondBlocks     int64 `json:"unbond_blocks"`
 
 	// Draws.
 	DrawDelayBlocks  int64  `json:"draw_delay_blocks"`  // 3: at H+3+(R_{H+2} mod DrawSpread)
@@ -39,6 +48,23 @@ type Params struct {
 	SampleAssured    uint32 `json:"sample_assured"`
 	MaxFullItems     uint32 `json:"max_full_items"`
 	CheckersAssured  uint32 `json:"checkers_assured"` // k of tier assured; 1 in the other tiers
+	LookPermille     uint64 `json:"look_permille"`    // p₂: chance of a second look
+	LookDelayBlocks  int64  `json:"look_delay_blocks"`
+	// RerollPermille is the share of voting power that is assumed to skip blocks in
+	// favour of a cheat.
+	RerollPermille uint64 `json:"reroll_permille"`
+
+	// Vesting and rewards.
+	VestPermille uint64 `json:"vest_permille"` // of a provider's share
+	VestBlocks   int64  `json:"vest_blocks"`   // 0: paid at once
+	MintPermille uint64 `json:"mint_permille"` // κ: of the fee burn of a checked batch
+
+	// Commons.
+	CommonsPrice         work.Price  `json:"commons_price"`
+	CommonsEmission      work.Amount `json:"commons_emission"`       // of an epoch at first
+	CommonsHalvingEpochs int64       `json:"commons_halving_epochs"` // the emission halves after so many
+	CommonsEpochBlocks   int64       `json:"commons_epoch_blocks"`
+	CommonsChunkItems    uint64      `json:"commons_chunk_items"` // items of one draw
 
 	// Waits, in blocks.
 	OpenBlocks    int64     `json:"open_blocks"`
@@ -49,6 +75,10 @@ type Params struct {
 	WindowBlocks  int64     `json:"window_blocks"`
 	VoteBlocks    int64     `json:"vote_blocks"`    // least wait for the referee
 	ClosingBlocks int64     `json:"closing_blocks"` // longest a signed assignment stays valid
+	// MaxDisputes are judged at a time; GovernanceBlocks is how long governance may
+	// take about a frozen one.
+	MaxDisputes      uint32 `json:"max_disputes"`
+	GovernanceBlocks int64  `json:"governance_blocks"`
 }
 
 // LocalParams are the parameters of a local network with blocks of 500 ms.
@@ -61,7 +91,27 @@ func LocalParams() Params {
 		DrawDelayBlocks: 3, DrawSpreadBlocks: 8, SampleEconomic: 3, SampleAssured: 20, MaxFullItems: 256, CheckersAssured: 2,
 		OpenBlocks: 40, CheckBlocks: 30, WaitFactor: 4, FuelPerBlock: 100_000_000, RevealBlocks: 30, WindowBlocks: 8,
 		VoteBlocks: 30, ClosingBlocks: 1200,
+		RefereePermille: 100, VoteSlashPermille: 10, IndexerBond: 5 * work.UgtgPerGtg, UnavailableFee: work.UgtgPerGtg / 2,
+		ConvictionBlocks: 2 * 60 * 60 * 24 * 30, LookPermille: 100, LookDelayBlocks: 1, RerollPermille: 100,
+		VestPermille: 500, VestBlocks: 0, MintPermille: 500,
+		CommonsPrice: 1000, CommonsEmission: 10 * work.UgtgPerGtg, CommonsHalvingEpochs: 1_000_000, CommonsEpochBlocks: 120, CommonsChunkItems: 64,
+		MaxDisputes: 8, GovernanceBlocks: 240,
 	}
+}
+
+// PublicParams are the parameters of a public network with blocks of 5 s.
+func PublicParams() Params {
+	const minute, hour, day = 12, 12 * 60, 12 * 60 * 24
+	p := LocalParams()
+	p.MaxJobBlocks, p.UnbondBlocks, p.ConvictionBlocks, p.VestBlocks = 30*day, 21*day, 30*day, 30*day
+	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.WindowBlocks = 5*minute, 2*minute, 2*minute, hour
+	p.VoteBlocks, p.ClosingBlocks, p.GovernanceBlocks = 10*minute, 10*minute, 7*day
+	p.FuelPerBlock = 1_000_000_000
+	// A third of the power, which may also own the height that fixes the draw: 1 −
+	// (2/3)², rounded up.
+	p.RerollPermille = 600
+	p.CommonsEpochBlocks, p.CommonsHalvingEpochs = hour, 2*365*24
+	return p
 }
 
 // Rules are the parameters that the formulas of incentive use.
@@ -69,7 +119,7 @@ func (p Params) Rules() incentive.Rules {
 	return incentive.Rules{
 		SampleEconomic: p.SampleEconomic, SampleAssured: p.SampleAssured, MaxFullItems: p.MaxFullItems, CheckersAssured: p.CheckersAssured,
 		MinBond: p.MinBond, SlashPermille: p.SlashPermille, FinderPermille: p.FinderPermille, ClientPermille: p.ClientPermille,
-		CheckPermille: p.CheckPermille,
+		CheckPermille: p.CheckPermille, RefereePermille: p.RefereePermille, LookPermille: p.LookPermille, RerollPermille: p.RerollPermille,
 	}
 }
 
@@ -78,6 +128,7 @@ const (
 	maxBlocks   = 1 << 32
 	maxItemFuel = 1 << 48
 	maxSample   = 1024
+	maxEmission = 1 << 48
 )
 
 // Validate reports parameters under which the machine could not keep its
@@ -91,27 +142,35 @@ func (p Params) Validate() error {
 		{"draw_spread_blocks", int64(min(p.DrawSpreadBlocks, math.MaxInt64))}, {"open_blocks", p.OpenBlocks},
 		{"check_blocks", p.CheckBlocks}, {"wait_factor", p.WaitFactor}, {"reveal_blocks", p.RevealBlocks},
 		{"window_blocks", p.WindowBlocks}, {"vote_blocks", p.VoteBlocks}, {"closing_blocks", p.ClosingBlocks},
+		{"look_delay_blocks", p.LookDelayBlocks}, {"conviction_blocks", p.ConvictionBlocks}, {"governance_blocks", p.GovernanceBlocks},
+		{"vest_blocks + 1", p.VestBlocks + 1}, {"commons_epoch_blocks", p.CommonsEpochBlocks}, {"commons_halving_epochs", p.CommonsHalvingEpochs},
 	} {
 		if w.blocks < 1 || w.blocks > maxBlocks {
 			return fmt.Errorf("parameter %s is %d: want 1 to %d", w.name, w.blocks, int64(maxBlocks))
 		}
 	}
-	for _, n := range []uint32{p.SampleEconomic, p.SampleAssured, p.MaxFullItems, p.CheckersAssured} {
+	for _, n := range []uint32{p.SampleEconomic, p.SampleAssured, p.MaxFullItems, p.CheckersAssured, p.MaxDisputes} {
 		if n < 1 || n > maxSample {
-			return fmt.Errorf("a sample or number of checkers is %d: want 1 to %d", n, maxSample)
+			return fmt.Errorf("a sample, or a number of checkers or disputes, is %d: want 1 to %d", n, maxSample)
 		}
 	}
 	switch {
 	case p.ProviderPermille+p.ValidatorPermille > 1000 || p.ProviderPermille > 1000 || p.ValidatorPermille > 1000:
 		return errors.New("shares of a batch's pay are over 1000 permille")
-	case p.FinderPermille > 1000 || p.ClientPermille > 1000 || p.FinderPermille+p.ClientPermille >= 1000:
-		return errors.New("finder and client take the whole slash: some of it must burn")
+	case p.FinderPermille > 1000 || p.ClientPermille > 1000 || p.RefereePermille > 1000 || p.FinderPermille+p.ClientPermille+p.RefereePermille >= 1000:
+		return errors.New("finder, client and referees take the whole slash: some of it must burn")
+	case p.LookPermille > 1000 || p.VestPermille > 1000 || p.VoteSlashPermille > 1000:
+		return errors.New("a chance or share is over 1000 permille")
+	case p.MintPermille >= 1000:
+		return errors.New("who works for himself must lose: less than the whole fee burn may be minted")
+	case p.RerollPermille >= 1000:
+		return errors.New("who proposes every block chooses every draw: no bond deters him")
 	case p.SlashPermille > 1000*1000 || p.CheckPermille > 1000*1000:
 		return errors.New("slash or check fee is over 1000 times the pay")
-	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0:
+	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0 || p.IndexerBond == 0 || p.UnavailableFee == 0:
 		return errors.New("bonds and stakes must not be zero")
-	case p.MinPrice == 0:
-		return errors.New("the floor price must not be zero")
+	case p.MinPrice == 0 || p.CommonsPrice == 0 || p.CommonsChunkItems == 0 || p.CommonsEmission > maxEmission:
+		return fmt.Errorf("floor price, commons price and chunk must not be zero, an epoch's emission at most %d ugtg", uint64(maxEmission))
 	case p.MaxItemFuel == 0 || p.MaxItemFuel > maxItemFuel || p.FuelPerBlock == 0:
 		return fmt.Errorf("fuel per item must be 1 to %d and fuel per block not zero", uint64(maxItemFuel))
 	}

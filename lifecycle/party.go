@@ -1,8 +1,11 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
+	"github.com/gotong-network/gotong/incentive"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
@@ -14,20 +17,28 @@ func (r Role) String() string {
 		return "provider"
 	case RoleChecker:
 		return "checker"
+	case RoleIndexer:
+		return "indexer"
 	}
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
 // leastBond is what a party must have bonded to be registered.
 func leastBond(r Role, p Params) work.Amount {
-	if r == RoleChecker {
+	switch r {
+	case RoleChecker:
 		return p.CheckerBond
+	case RoleIndexer:
+		return p.IndexerBond
 	}
 	return p.MinBond
 }
 
+// MaxOpenBatches is how many unsettled batches a provider may have.
+const MaxOpenBatches = 256
+
 func (q *Party) register(peer sign.PublicKey, bond work.Amount, height int64, p Params) error {
-	if q.Role != RoleProvider && q.Role != RoleChecker {
+	if q.Role < RoleProvider || q.Role > RoleIndexer {
 		return refused("no such role: %s", q.Role)
 	}
 	if peer.IsZero() {
@@ -81,19 +92,154 @@ func (q *Party) Weight(height int64) work.Amount {
 	return q.staying()
 }
 
-// lose takes a burned or shared slash out of locked bond.
+// lose takes a burned or shared slash out of the bond.
 func (q *Party) lose(amount work.Amount) {
 	q.Bond -= amount
-	q.Locked -= amount
+	q.Locked = min(q.Locked, q.Bond)
+	q.Unbonding = min(q.Unbonding, q.Bond)
 }
 
-// partyDue returns unbonded bond. What a draw of the same block locked first stays
-// until it is free.
+// openCheck gives a checker a part in one batch more. The stake is locked once for
+// all of them: else a stranger could lock honest checkers out of a draw by keeping
+// batches of his own open.
+func (q *Party) openCheck(stake work.Amount) {
+	q.Checks++
+	q.Locked = min(max(q.Locked, stake), q.Bond)
+}
+
+// closeCheck ends a part in a batch.
+func (q *Party) closeCheck() {
+	if q.Checks--; q.Checks == 0 {
+		q.Locked = 0
+	}
+}
+
+// lockOpen locks what the unsettled batches need.
+func (q *Party) lockOpen() {
+	bonds := make([]work.Amount, len(q.Open))
+	for i := range q.Open {
+		bonds[i] = q.Open[i].Bond
+	}
+	q.Locked = incentive.OneBond(bonds)
+}
+
+// voidOpen says that no batch committed up to height is paid: nothing answers for
+// them any more.
+func (q *Party) voidOpen(height int64) {
+	q.VoidBefore, q.Open, q.Locked, q.Pledged = height, nil, 0, 0
+}
+
+// closeBatch takes an ended batch out of the unsettled ones. If a slash left less
+// than the others need, they are void.
+func (q *Party) closeBatch(b *Batch, height int64) {
+	for i := range q.Open {
+		if q.Open[i].ID == b.ID {
+			q.Open = append(q.Open[:i:i], q.Open[i+1:]...)
+			break
+		}
+	}
+	q.Pledged -= min(q.Pledged, b.Pledge)
+	if q.lockOpen(); q.Locked > q.Bond {
+		q.voidOpen(height)
+	}
+}
+
+// covers reports whether the batch is still one of those that q's bond answers for.
+func (q *Party) covers(b *Batch) bool {
+	for i := range q.Open {
+		if q.Open[i].ID == b.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// vestingSteps is into how many steps the vesting time is cut: a party has at most
+// two tranches more.
+const vestingSteps = 16
+
+// vest adds pay that becomes free VestBlocks later, and gives the height.
+func (q *Party) vest(amount work.Amount, height int64, p Params) (due int64) {
+	step := max(p.VestBlocks/vestingSteps, 1)
+	due = (height + p.VestBlocks + step - 1) / step * step
+	q.Unvested += amount
+	for i := range q.Vesting {
+		if q.Vesting[i].Height == due {
+			q.Vesting[i].Amount += amount
+			return due
+		}
+	}
+	q.Vesting = append(q.Vesting, Tranche{Height: due, Amount: amount})
+	slices.SortFunc(q.Vesting, func(a, b Tranche) int { return cmp.Compare(a.Height, b.Height) })
+	return due
+}
+
+// dropVesting takes amount out of the unvested pay, what vests last first.
+func (q *Party) dropVesting(amount work.Amount) {
+	q.Unvested -= amount
+	for i := len(q.Vesting) - 1; i >= 0 && amount > 0; i-- {
+		cut := min(amount, q.Vesting[i].Amount)
+		q.Vesting[i].Amount -= cut
+		amount -= cut
+	}
+	q.Vesting = slices.DeleteFunc(q.Vesting, func(t Tranche) bool { return t.Amount == 0 })
+}
+
+// vested takes out what is due at height. What is pledged stays, and is due a step
+// later.
+func (q *Party) vested(height int64, p Params) (free work.Amount, again int64) {
+	var kept []Tranche
+	for _, t := range q.Vesting {
+		if t.Height <= height {
+			free += t.Amount
+		} else {
+			kept = append(kept, t)
+		}
+	}
+	q.Vesting = kept
+	q.Unvested -= free
+	if held := q.Pledged - min(q.Pledged, q.Unvested); held > 0 {
+		free -= held
+		p.VestBlocks = max(p.VestBlocks/vestingSteps, 1)
+		again = q.vest(held, height, p)
+	}
+	return free, again
+}
+
+// partyDue pays out vested pay and unbonded bond.
 func (m Machine) partyDue(k PartyKey) error {
 	q, err := m.S.Party(k.Role, k.Account)
 	if err != nil {
 		return err
 	}
+	if len(q.Vesting) > 0 && q.Vesting[0].Height <= m.S.Height() {
+		if err := m.payVested(q); err != nil {
+			return err
+		}
+	}
+	return m.payUnbonded(k, q)
+}
+
+func (m Machine) payVested(q *Party) error {
+	p, err := m.S.Params()
+	if err != nil {
+		return err
+	}
+	free, again := q.vested(m.S.Height(), p)
+	if again > 0 {
+		if err := m.S.WakeParty(again, q.Role, q.Account); err != nil {
+			return err
+		}
+	}
+	if err := m.pay(nil, nil, Transfer{FromPot: PotVesting, From: q.Account, ToPot: PotAccount, To: q.Account, Role: q.Role, Amount: free, Reason: ReasonVested}); err != nil {
+		return err
+	}
+	return m.setParty(q)
+}
+
+// payUnbonded returns unbonded bond. What a draw of the same block locked first
+// stays until it is free.
+func (m Machine) payUnbonded(k PartyKey, q *Party) error {
 	if q.Unbonding == 0 || m.S.Height() < q.UnbondHeight {
 		return nil
 	}

@@ -1,39 +1,89 @@
 package lifecycle
 
 import (
+	"github.com/gotong-network/gotong/incentive"
 	"github.com/gotong-network/gotong/work"
 )
 
-// settle pays the batch: provider, validators, burn, checks.
+// settle pays the batch: provider, validators, burn, checks, and what is minted for
+// paid work. A batch from before the provider's second conviction is not paid.
 func (t *turn) settle() error {
 	b := t.b
-	for _, tr := range payout(b, t.j.Spec.Client, t.p) {
-		if err := t.m.pay(t.j, b, tr); err != nil {
-			return err
-		}
-	}
 	q, err := t.m.S.Party(RoleProvider, b.Provider)
 	if err != nil {
 		return err
 	}
-	q.Locked -= b.Bond
+	if b.CommitHeight <= q.VoidBefore {
+		return t.returnItems(q, Void, "its provider was slashed until its bond no longer answered for its unsettled batches: all of them are void")
+	}
+	from := Transfer{FromPot: PotEscrow, From: t.j.Spec.Client}
+	validators := permille(b.Pay, t.p.ValidatorPermille)
+	burn := permille(b.Pay, 1000-t.p.ProviderPermille-t.p.ValidatorPermille)
+	if err := t.payProvider(q, from, b.Pay-validators-burn); err != nil {
+		return err
+	}
+	for _, tr := range []Transfer{
+		from.to(PotValidators, "", validators, ReasonValidators),
+		from.to(PotBurn, "", burn, ReasonFeeBurn),
+	} {
+		if err := t.m.pay(t.j, b, tr); err != nil {
+			return err
+		}
+	}
+	if !t.j.Commons {
+		if err := t.mint(q, burn); err != nil {
+			return err
+		}
+	}
 	q.Settled++
+	q.closeBatch(b, t.h)
 	if err := t.m.S.SetParty(q); err != nil {
 		return err
 	}
 	return t.end(Settled, b.Pay, "")
 }
 
-// payout splits the pay of a batch: what rounding leaves is the provider's.
-func payout(b *Batch, client work.Address, p Params) []Transfer {
-	validators := permille(b.Pay, p.ValidatorPermille)
-	burn := permille(b.Pay, 1000-p.ProviderPermille-p.ValidatorPermille)
-	from := Transfer{FromPot: PotEscrow, From: client}
-	return []Transfer{
-		from.to(PotAccount, b.Provider, b.Pay-validators-burn, ReasonWork),
-		from.to(PotValidators, "", validators, ReasonValidators),
-		from.to(PotBurn, "", burn, ReasonFeeBurn),
+// payProvider pays the provider's share, what rounding left included: a part of it
+// vests; of the commons half bonds itself and half vests.
+func (t *turn) payProvider(q *Party, from Transfer, share work.Amount) error {
+	if t.j.Commons {
+		return t.credit(q, from, 0, share/2, share-share/2, ReasonWork)
 	}
+	vesting := permille(share, t.p.VestPermille)
+	return t.credit(q, from, share-vesting, 0, vesting, ReasonWork)
+}
+
+// mint rewards paid work by less than the fee that it burned: half bonds itself,
+// half vests.
+func (t *turn) mint(q *Party, burned work.Amount) error {
+	reward, err := incentive.Reward(burned, t.p.MintPermille)
+	if err != nil {
+		return err
+	}
+	return t.credit(q, Transfer{FromPot: PotMint}, 0, reward/2, reward-reward/2, ReasonMint)
+}
+
+// credit gives a provider money that is free, bonded or vesting. Without a vesting
+// time nothing vests.
+func (t *turn) credit(q *Party, from Transfer, free, bonded, vesting work.Amount, why Reason) error {
+	if t.p.VestBlocks == 0 {
+		free, vesting = free+vesting, 0
+	}
+	from.Role = RoleProvider
+	for _, tr := range []Transfer{
+		from.to(PotAccount, q.Account, free, why),
+		from.to(PotBond, q.Account, bonded, why),
+		from.to(PotVesting, q.Account, vesting, why),
+	} {
+		if err := t.m.pay(t.j, t.b, tr); err != nil {
+			return err
+		}
+	}
+	q.Bond += bonded
+	if vesting == 0 {
+		return nil
+	}
+	return t.m.S.WakeParty(q.vest(vesting, t.h, t.p), RoleProvider, q.Account)
 }
 
 // permille is ⌊a × share / 1000⌋ for a share of at most 1000.
@@ -50,46 +100,103 @@ func (t Transfer) to(pot Pot, account work.Address, amount work.Amount, why Reas
 	return t
 }
 
-// void ends the batch without pay and slashes the whole bond that was locked for
-// it: finder and client get their parts, the rest burns. finder is nil if nobody
-// found the fault by executing.
-func (t *turn) void(finder *Claim, why string) error {
-	b := t.b
-	for _, tr := range slashing(b, finder, t.j.Spec.Client, t.p) {
-		if err := t.m.pay(t.j, b, tr); err != nil {
-			return err
-		}
-	}
-	q, err := t.m.S.Party(RoleProvider, b.Provider)
+// convict ends the batch without pay and slashes its provider: by the batch's bond
+// and pledge; or, convicted a second time, by its whole bond and all unvested pay,
+// and no batch that it committed until now is paid. finder is nil if nobody found
+// the fault by executing.
+func (t *turn) convict(finder *Claim, why string) error {
+	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
 	if err != nil {
 		return err
 	}
-	q.lose(b.Bond)
-	q.Convictions++
-	if err := t.m.setParty(q); err != nil {
-		return err
+	if !q.covers(t.b) { // an earlier slash took all that answers for it
+		q.Convictions++
+		return t.returnItems(q, Void, why)
 	}
-	t.j.takeBack(b)
-	return t.end(Void, 0, why)
+	bond, unvested := min(t.b.Bond, q.Bond), min(t.b.Pledge, q.Unvested)
+	if again := q.ConvictedHeight > 0 && t.h-q.ConvictedHeight <= t.p.ConvictionBlocks; again {
+		bond, unvested = q.Bond, q.Unvested
+		q.voidOpen(t.h)
+	}
+	return t.slash(q, bond, unvested, finder, why)
 }
 
-// slashing splits a lost bond.
-func slashing(b *Batch, finder *Claim, client work.Address, p Params) []Transfer {
-	from := Transfer{FromPot: PotBond, From: b.Provider, Role: RoleProvider}
-	damages := permille(b.Bond, p.ClientPermille)
-	burn := b.Bond - damages
-	var l []Transfer
-	if finder != nil {
-		bounty := permille(b.Bond, p.FinderPermille)
-		burn -= bounty
-		l = append(l, from.to(PotAccount, finder.Account, bounty, ReasonBounty))
+// silent ends the batch of a provider that owed an answer: as a first conviction,
+// even if it is not the first, so that an outage never takes a whole bond.
+func (t *turn) silent(why string) error {
+	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
+	if err != nil {
+		return err
 	}
-	return append(l, from.to(PotAccount, client, damages, ReasonDamages), from.to(PotBurn, "", burn, ReasonSlash))
+	if !q.covers(t.b) {
+		return t.returnItems(q, Void, why)
+	}
+	return t.slash(q, min(t.b.Bond, q.Bond), min(t.b.Pledge, q.Unvested), nil, why)
+}
+
+// slash takes bond and unvested pay from the provider and ends the batch. The bond
+// is shared between finder, client, referees and fire; unvested pay all burns.
+func (t *turn) slash(q *Party, bond, unvested work.Amount, finder *Claim, why string) error {
+	if err := t.shareSlash(bond, finder); err != nil {
+		return err
+	}
+	vesting := Transfer{FromPot: PotVesting, From: q.Account, Role: RoleProvider}
+	if err := t.m.pay(t.j, t.b, vesting.to(PotBurn, "", unvested, ReasonSlash)); err != nil {
+		return err
+	}
+	q.lose(bond)
+	q.dropVesting(unvested)
+	q.Convictions++
+	q.ConvictedHeight = t.h
+	return t.returnItems(q, Void, why)
+}
+
+// shareSlash splits a lost bond.
+func (t *turn) shareSlash(bond work.Amount, finder *Claim) error {
+	from := Transfer{FromPot: PotBond, From: t.b.Provider, Role: RoleProvider}
+	burn, err := bond.Sub(permille(bond, t.p.ClientPermille))
+	if err != nil {
+		return err
+	}
+	if finder != nil {
+		bounty := permille(bond, t.p.FinderPermille)
+		burn -= bounty
+		if err := t.m.pay(t.j, t.b, from.to(PotAccount, finder.Account, bounty, ReasonBounty)); err != nil {
+			return err
+		}
+	}
+	if err := t.m.pay(t.j, t.b, from.to(PotAccount, t.j.Spec.Client, permille(bond, t.p.ClientPermille), ReasonDamages)); err != nil {
+		return err
+	}
+	paid, err := t.payReferees(from, bond)
+	if err != nil {
+		return err
+	}
+	return t.m.pay(t.j, t.b, from.to(PotBurn, "", burn-paid, ReasonSlash))
+}
+
+// unavailable ends a batch whose data or output nobody could fetch: no pay, no
+// conviction, a fixed fee. Its provider ran it, or should have, and so can serve
+// all of it.
+func (t *turn) unavailable(why string) error {
+	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
+	if err != nil {
+		return err
+	}
+	fee := min(t.p.UnavailableFee, q.Bond)
+	if err := t.m.pay(t.j, t.b, Transfer{FromPot: PotBond, From: q.Account, Role: RoleProvider}.to(PotBurn, "", fee, ReasonFee)); err != nil {
+		return err
+	}
+	q.lose(fee)
+	return t.returnItems(q, Void, why)
 }
 
 // unpaid ends the batch without a verdict: items return, nobody is slashed, and a
 // challenger pays for the dispute.
 func (t *turn) unpaid(why string) error {
+	if err := t.leaveCourt(); err != nil {
+		return err
+	}
 	if err := t.stakeBurns(); err != nil {
 		return err
 	}
@@ -97,12 +204,17 @@ func (t *turn) unpaid(why string) error {
 	if err != nil {
 		return err
 	}
-	q.Locked -= t.b.Bond
-	if err := t.m.S.SetParty(q); err != nil {
+	return t.returnItems(q, Unpaid, why)
+}
+
+// returnItems ends a batch without pay: its items are free again.
+func (t *turn) returnItems(q *Party, phase Phase, why string) error {
+	q.closeBatch(t.b, t.h)
+	if err := t.m.setParty(q); err != nil {
 		return err
 	}
 	t.j.takeBack(t.b)
-	return t.end(Unpaid, 0, why)
+	return t.end(phase, 0, why)
 }
 
 // checkerLoses burns the stake of a checker whose leaf is not the decided one.
@@ -115,11 +227,16 @@ func (t *turn) checkerLoses(checker work.Address) error {
 	if err != nil {
 		return err
 	}
-	q.lose(c.Stake)
+	lost := min(c.Stake, q.Bond)
+	q.lose(lost)
 	q.Convictions++
 	c.Lost = true
-	burn := Transfer{FromPot: PotBond, From: checker, Role: RoleChecker}.to(PotBurn, "", c.Stake, ReasonSlash)
-	if err := t.m.pay(t.j, t.b, burn); err != nil {
+	from := Transfer{FromPot: PotBond, From: checker, Role: RoleChecker}
+	paid, err := t.payReferees(from, lost)
+	if err != nil {
+		return err
+	}
+	if err := t.m.pay(t.j, t.b, from.to(PotBurn, "", lost-paid, ReasonSlash)); err != nil {
 		return err
 	}
 	return t.m.setParty(q)
@@ -155,10 +272,8 @@ func (t *turn) endCheck(c *Check, before work.Amount) (work.Amount, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !c.Lost {
-		q.Locked -= c.Stake
-	}
-	earned := c.Revealed && !c.Lost
+	q.closeCheck()
+	earned := c.Revealed && !c.Lost && !c.Forfeit
 	if earned {
 		q.Settled++
 	}

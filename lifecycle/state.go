@@ -17,21 +17,29 @@ const (
 
 // Job is the chain's record of a job.
 type Job struct {
-	ID           work.JobID   `json:"id"`
-	Spec         work.JobSpec `json:"spec"`
-	State        JobState     `json:"state"`
-	PostedHeight int64        `json:"posted_height"`
-	ClosesHeight int64        `json:"closes_height"` // JobClosing: last height of a commit
+	ID    work.JobID   `json:"id"`
+	Spec  work.JobSpec `json:"spec"`
+	State JobState     `json:"state"`
+	// Commons: approved by governance, paid from the emission, its items drawn by
+	// the beacon. Money that is left goes to the commons pool, not to the client.
+	Commons      bool  `json:"commons,omitempty"`
+	PostedHeight int64 `json:"posted_height"`
+	ClosesHeight int64 `json:"closes_height"` // JobClosing: last height of a commit
 
-	// The two escrows: free + locked + spent + returned = what the client put in.
+	// The two escrows: free + locked + spent + returned = what the client, or the
+	// emission of the commons, put in.
+	ToppedUp     work.Amount `json:"topped_up,omitempty"` // from the emission
 	EscrowFree   work.Amount `json:"escrow_free"`
 	EscrowLocked work.Amount `json:"escrow_locked"`
 	CheckFree    work.Amount `json:"check_free"`
 	CheckLocked  work.Amount `json:"check_locked"`
 	PaidWork     work.Amount `json:"paid_work"` // provider + validators + fee burn
 	PaidChecks   work.Amount `json:"paid_checks"`
+	Fined        work.Amount `json:"fined,omitempty"` // for equivocation of the client's own indexer
 	Refunded     work.Amount `json:"refunded"`
 
+	// Equivocated: its indexer was convicted of it, once for all.
+	Equivocated bool            `json:"equivocated,omitempty"`
 	OpenBatches uint32          `json:"open_batches"` // not yet settled, void or unpaid
 	Copies      []work.RangeSet `json:"copies"`       // items committed and not void, by copy: at most Spec.MaxCopies sets
 }
@@ -39,22 +47,26 @@ type Job struct {
 // Phase is what a batch waits for.
 type Phase uint8
 
-// The phases of a batch. Each but the last three has a deadline and a default.
+// The phases of a batch. Each but Queued and the last three has a deadline and a
+// default; the queue moves on with every dispute that ends.
 const (
 	Committed Phase = iota + 1 // the beacon of DrawHeight
 	Opening                    // the provider opens the drawn items; default: void, slash
 	Checking                   // the checkers commit; default: replaced, then the referee
+	Looking                    // the beacon that says whether one draw gets a second look
 	Revealing                  // provider and checkers reveal; default: as above
-	Window                     // challenges; default: pay
+	Window                     // challenges and claims of non-delivery; default: pay
 	Answering                  // the provider opens a challenged item; default: void, slash
+	Queued                     // a free place among the open disputes
 	Voting                     // validators commit their verdict
 	Tallying                   // validators reveal it; default: one extension, then unpaid
+	Frozen                     // governance, after checkers contradicted the referee; default: the verdict
 	Settled                    // paid
-	Void                       // convicted or silent: items return to the queue
+	Void                       // convicted, silent or unavailable: items return to the queue
 	Unpaid                     // no verdict came: items return, nobody is slashed
 )
 
-var phaseNames = [...]string{"", "committed", "opening", "checking", "revealing", "window", "answering", "voting", "tallying", "settled", "void", "unpaid"}
+var phaseNames = [...]string{"", "committed", "opening", "checking", "looking", "revealing", "window", "answering", "queued", "voting", "tallying", "frozen", "settled", "void", "unpaid"}
 
 // String gives the phase's name.
 func (p Phase) String() string {
@@ -83,9 +95,13 @@ type Batch struct {
 	Pay         work.Amount `json:"pay"`   // locked in the job's escrow
 	CheckBudget work.Amount `json:"check_budget"`
 	// CheckFromEscrow is the part of CheckBudget that was taken from the work escrow.
-	CheckFromEscrow work.Amount     `json:"check_from_escrow"`
-	Bond            work.Amount     `json:"bond"`   // locked of the provider
-	Placed          []work.RangeSet `json:"placed"` // items by copy, as placed in Job.Copies
+	CheckFromEscrow work.Amount `json:"check_from_escrow"`
+	Bond            work.Amount `json:"bond"` // what it asks of the provider's bond, and a first slash
+	// Sample is how many items are drawn. If it is less than the tier's, Pledge of
+	// the provider's unvested pay stands for what the missing draws would deter.
+	Sample uint32          `json:"sample"`
+	Pledge work.Amount     `json:"pledge,omitempty"`
+	Placed []work.RangeSet `json:"placed"` // items by copy, as placed in Job.Copies
 
 	Phase        Phase `json:"phase"`
 	CommitHeight int64 `json:"commit_height"`
@@ -97,6 +113,8 @@ type Batch struct {
 	Salt    work.Hash `json:"salt"`              // revealed: item salts follow from it
 	Dispute *Dispute  `json:"dispute,omitempty"` // the last one; in Answering only a challenge
 	Round   uint32    `json:"round"`             // how often missing checkers were replaced
+	Looked  bool      `json:"looked,omitempty"`  // the beacon has said whether there is a second look
+	Decided []Decided `json:"decided,omitempty"` // by the referee: no item is judged twice
 	// WindowLeft is how many blocks of the window remain after a challenge.
 	WindowLeft int64 `json:"window_left"`
 
@@ -123,10 +141,23 @@ type Check struct {
 	Commitment   work.Hash    `json:"commitment"`
 	CommitHeight int64        `json:"commit_height"` // 0: not yet
 	Revealed     bool         `json:"revealed"`
-	Leaves       []work.Leaf  `json:"leaves"` // by Draws
-	Missed       bool         `json:"missed"` // silent: replaced, fee lost
-	Lost         bool         `json:"lost"`   // judged wrong: stake burned, fee lost
-	Stake        work.Amount  `json:"stake"`  // locked of the checker's bond until the batch ends
+	Leaves       []work.Leaf  `json:"leaves"`            // by Draws
+	Missed       bool         `json:"missed"`            // silent: replaced, fee lost
+	Lost         bool         `json:"lost"`              // judged wrong: stake burned, fee lost
+	Forfeit      bool         `json:"forfeit,omitempty"` // could not fetch what two thirds of the power could: fee lost
+	Look         bool         `json:"look,omitempty"`    // the second look
+	Stake        work.Amount  `json:"stake"`             // what it loses if it is judged wrong
+}
+
+// Unavailable is the leaf of an item that whoever commits, reveals or votes it
+// could not fetch. No item has it: every item costs fuel.
+var Unavailable work.Leaf
+
+// Decided is the referee's word on an item.
+type Decided struct {
+	Position uint64    `json:"position"`
+	Leaf     work.Leaf `json:"leaf"`
+	Delivery bool      `json:"delivery,omitempty"` // its output was there; it was not executed
 }
 
 // CheckCommitment is what a checker commits to before it may see any leaf.
@@ -163,6 +194,7 @@ type Dispute struct {
 	OpenedHeight int64         `json:"opened_height"`
 	Items        []DisputeItem `json:"items"`
 	Challenger   work.Address  `json:"challenger,omitempty"`
+	Delivery     bool          `json:"delivery,omitempty"` // the client says that it cannot get the item's output
 	Stake        work.Amount   `json:"stake,omitempty"`
 	TotalPower   int64         `json:"total_power"`
 	Votes        []Vote        `json:"votes"` // one per validator of the opening's set
@@ -201,6 +233,7 @@ type Role uint8
 const (
 	RoleProvider Role = iota + 1
 	RoleChecker
+	RoleIndexer // Party.Peer is the key that signs assignments
 )
 
 // Party is the registry's record of a bonded account in one role.
@@ -209,7 +242,7 @@ type Party struct {
 	Role             Role           `json:"role"`
 	Peer             sign.PublicKey `json:"peer"`
 	Bond             work.Amount    `json:"bond"`   // all of it
-	Locked           work.Amount    `json:"locked"` // for unsettled batches, or stakes in open checks
+	Locked           work.Amount    `json:"locked"` // for unsettled batches (see Open), or for open checks
 	Unbonding        work.Amount    `json:"unbonding"`
 	UnbondHeight     int64          `json:"unbond_height"`
 	RegisteredHeight int64          `json:"registered_height"`
@@ -221,6 +254,60 @@ type Party struct {
 	// last changed its bond: see Weight.
 	ChangedHeight int64       `json:"changed_height"`
 	PriorWeight   work.Amount `json:"prior_weight"`
+
+	// Of a checker: its parts in batches that have not ended. One stake is locked for
+	// all of them, so that nobody can use up its bond by keeping batches open.
+	Checks uint32 `json:"checks,omitempty"`
+
+	// Of a provider.
+	Open            []OpenBatch `json:"open,omitempty"`     // unsettled batches: Locked is the largest bond
+	Unvested        work.Amount `json:"unvested,omitempty"` // sum of Vesting: pay that a second conviction takes
+	Pledged         work.Amount `json:"pledged,omitempty"`  // of Unvested: stands for draws that were saved
+	Vesting         []Tranche   `json:"vesting,omitempty"`  // by height
+	ConvictedHeight int64       `json:"convicted_height,omitempty"`
+	VoidBefore      int64       `json:"void_before,omitempty"` // batches committed up to here are never paid
+}
+
+// OpenBatch is an unsettled batch of a provider.
+type OpenBatch struct {
+	ID   work.BatchID `json:"id"`
+	Bond work.Amount  `json:"bond"`
+}
+
+// Tranche is pay that vests at a height.
+type Tranche struct {
+	Height int64       `json:"height"`
+	Amount work.Amount `json:"amount"`
+}
+
+// Court is the queue of disputes: numbers of [Head, Tail) wait, Open are judged.
+type Court struct {
+	Open uint32 `json:"open"`
+	Head uint64 `json:"head"`
+	Tail uint64 `json:"tail"`
+}
+
+// Suspension keeps a program from new jobs while Batches of it are frozen.
+type Suspension struct {
+	Batches []work.BatchID `json:"batches"`
+}
+
+// Commons is what the beacon drew for the jobs that governance approved, of the
+// present epoch and the one before.
+type Commons struct {
+	Jobs    []work.JobID   `json:"jobs"` // open ones, in the order of their approval
+	Epochs  []CommonsEpoch `json:"epochs"`
+	Emitted work.Amount    `json:"emitted"` // minted for the commons since genesis
+	Pool    work.Amount    `json:"pool"`    // what ended jobs left over: the next top-up takes it first
+}
+
+// CommonsEpoch is one epoch's draw.
+type CommonsEpoch struct {
+	Number int64           `json:"number"`
+	Height int64           `json:"height"` // its first block, whose beacon draws
+	Beacon work.Hash       `json:"beacon"`
+	Jobs   []work.JobID    `json:"jobs"`
+	Items  []work.RangeSet `json:"items"` // of Jobs: open when the epoch began
 }
 
 // Free is the bond that can still be locked.
@@ -243,6 +330,9 @@ const (
 	PotStake                      // a challenger's stake in a dispute
 	PotValidators                 // the fee pool of the validators
 	PotBurn                       // leaves the supply
+	PotVesting                    // an account's unvested pay
+	PotMint                       // enters the supply
+	PotCommons                    // what commons jobs left over
 )
 
 // Reason is why money moves.
@@ -264,6 +354,12 @@ const (
 	ReasonBond       Reason = "bond"         // account into bond
 	ReasonUnbond     Reason = "unbond"       // bond back to the account
 	ReasonReturn     Reason = "stake return" // an upheld challenger's stake
+	ReasonVested     Reason = "vested"       // vesting pay that became free
+	ReasonMint       Reason = "reward"       // minted for paid work
+	ReasonEmission   Reason = "emission"     // minted for the commons
+	ReasonReferee    Reason = "referee"      // to validators that voted what was decided
+	ReasonFee        Reason = "fee"          // of a batch whose data or output nobody could fetch
+	ReasonFine       Reason = "fine"         // of an indexer that equivocated
 )
 
 // Transfer moves money once. Accounts are set where the pot belongs to one; for a

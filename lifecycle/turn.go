@@ -64,7 +64,7 @@ func (t *turn) done(wake bool) error {
 		}
 	}
 	t.m.S.Emit(e)
-	if wake && !b.Phase.Final() {
+	if wake && !b.Phase.Final() && b.Phase != Queued {
 		if err := t.m.S.WakeBatch(b.Deadline, b.ID); err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (m Machine) batchDue(id work.BatchID) error {
 	if err != nil {
 		return err
 	}
-	if b.Phase.Final() || m.S.Height() < b.Deadline {
+	if b.Phase.Final() || b.Phase == Queued || m.S.Height() < b.Deadline {
 		return nil
 	}
 	t, err := m.newTurn(b.Job)
@@ -102,12 +102,14 @@ func (t *turn) expire() error {
 	case Committed:
 		return t.draw()
 	case Opening:
-		return t.void(nil, "the provider did not open the drawn items")
+		return t.silent("the provider did not open the drawn items")
 	case Checking:
 		return t.replaceMissing()
+	case Looking:
+		return t.look()
 	case Revealing:
 		if t.b.Salt.IsZero() {
-			return t.void(nil, "the provider did not reveal")
+			return t.silent("the provider did not reveal")
 		}
 		return t.compare()
 	case Window:
@@ -116,16 +118,19 @@ func (t *turn) expire() error {
 		if err := t.stakeReturns(); err != nil {
 			return err
 		}
-		return t.void(nil, "the provider did not answer a challenge")
+		return t.silent("the provider did not answer a challenge or claim")
 	case Voting:
 		return t.votesMissing()
 	case Tallying:
 		return t.talliesMissing()
+	case Frozen:
+		return t.thaw(true)
 	}
 	return fmt.Errorf("phase %s has no deadline", t.b.Phase)
 }
 
-// lockBond locks the provider's bond for the batch.
+// lockBond counts the batch among the provider's unsettled ones, which its one bond
+// must cover, and lets unvested pay stand for draws.
 func (t *turn) lockBond() error {
 	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
 	if err != nil {
@@ -140,9 +145,16 @@ func (t *turn) lockBond() error {
 	if t.b.Bond, err = t.p.Rules().RequiredBond(load); err != nil {
 		return refused("bond of the batch: %v", err)
 	}
-	if q.Free() < t.b.Bond {
-		return noFunds("%s has %s of its bond free, the batch needs %s", q.Account, q.Free(), t.b.Bond)
+	if len(q.Open) >= MaxOpenBatches {
+		return refused("%s has %d unsettled batches: commit again when some have settled", q.Account, len(q.Open))
 	}
-	q.Locked += t.b.Bond
+	q.Open = append(q.Open, OpenBatch{ID: t.b.ID, Bond: t.b.Bond})
+	if q.lockOpen(); q.Locked > q.staying() {
+		return noFunds("%s has a bond of %s that stays, its unsettled batches with this one need %s", q.Account, q.staying(), q.Locked)
+	}
+	if t.b.Sample, t.b.Pledge, err = t.p.Rules().ReducedSample(load, t.b.Bond, q.Unvested-q.Pledged); err != nil {
+		return refused("sample of the batch: %v", err)
+	}
+	q.Pledged += t.b.Pledge
 	return t.m.S.SetParty(q)
 }

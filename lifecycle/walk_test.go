@@ -56,6 +56,8 @@ func newWalk(t *testing.T, seed uint64) *walk {
 			p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 4, 4, 4, 4, 4
 			p.FuelPerBlock, p.MinBond, p.SampleAssured = 1e10, gtg/10, 6
 			p.DrawDelayBlocks = 1 + int64(seed%3)
+			p.LookPermille, p.LookDelayBlocks, p.MaxDisputes = 500*(seed%2), 1+int64(seed%2), 1+uint32(seed%3)
+			p.VestBlocks, p.GovernanceBlocks = 40*int64(seed%2), 6
 		},
 		spec: func(s *work.JobSpec) {
 			s.Tier, s.ItemCount, s.MaxPrice = tiers[seed%3], 4000, 1e6
@@ -319,13 +321,13 @@ func (w *walk) audit() {
 			if q.Locked != 0 {
 				t.Errorf("%s %s has %s locked for nothing", role, q.Account, q.Locked)
 			}
-			if w.honest(q.Account) && (q.Convictions != 0 || q.Missed != 0 || q.Bond != 100*gtg) {
+			if w.honest(q.Account) && (q.Convictions != 0 || q.Missed != 0 || q.Bond < 100*gtg) {
 				t.Errorf("honest %s suffered: %+v", role, q)
 			}
 		}
 	}
 	t.Logf("batches ended: %v", w.phases)
-	if w.phases[lifecycle.Settled] < 20 || w.phases[lifecycle.Void] < 10 {
+	if w.phases[lifecycle.Settled] < 20 || w.phases[lifecycle.Void] < 5 {
 		t.Errorf("the walk saw too little: %v", w.phases)
 	}
 }

@@ -41,11 +41,12 @@ func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	p := lifecycle.LocalParams()
 	p.WindowBlocks, p.UnbondBlocks, p.ClosingBlocks = 5, 50, 40
+	p.LookPermille = 0 // tests of the second look set it
 	if s.params != nil {
 		s.params(&p)
 	}
 	w := &world{t: t, p: p, indexer: sign.FromSeed([32]byte{1})}
-	genesis := map[work.Address]work.Amount{"client": 1000 * gtg, "stranger": 100 * gtg}
+	genesis := map[work.Address]work.Amount{"client": 1000 * gtg, "stranger": 100 * gtg, "indexer": 100 * gtg}
 	for i := range s.providers {
 		genesis[provider(i)] = 200 * gtg
 	}
@@ -63,6 +64,7 @@ func newWorld(t testing.TB, s setup) *world {
 	for i := range s.checkers {
 		w.must(checker(i), ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: 100 * gtg})
 	}
+	w.must("indexer", ledger.Register{Role: lifecycle.RoleIndexer, Peer: w.indexer.Public(), Bond: 50 * gtg})
 	w.spec = work.JobSpec{
 		Chain: "test", Client: "client", Nonce: 1, Program: work.BlobID{Root: work.Hash{1}, Size: 1}, Profile: "gw1",
 		Items: work.BlobID{Root: work.Hash{2}, Size: 1}, ItemCount: 100,
@@ -261,6 +263,15 @@ func (r *results) check(who func(work.Address) found) *lifecycle.Batch {
 		if err := r.revealCheck(b, &b.Checks[i], who(b.Checks[i].Checker)); err != nil {
 			r.w.t.Fatal(err)
 		}
+	}
+	return r.admitted()
+}
+
+// admitted lets a queued dispute into court.
+func (r *results) admitted() *lifecycle.Batch {
+	r.w.t.Helper()
+	if r.batch().Phase == lifecycle.Queued {
+		r.w.l.Advance()
 	}
 	return r.batch()
 }

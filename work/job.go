@@ -137,8 +137,8 @@ func (s *JobSpec) Validate() error {
 		return fmt.Errorf("tier %s does not go on chain", s.Tier)
 	case s.Limits.Fuel == 0 || s.Limits.MemoryBytes == 0 || s.Limits.OutputBytes == 0:
 		return errors.New("job has no limit of fuel, memory or output")
-	case s.MaxPrice == 0 || s.Escrow == 0:
-		return errors.New("job offers no price or no escrow")
+	case s.MaxPrice == 0:
+		return errors.New("job offers no price")
 	case s.MaxCopies == 0 || s.MaxCopies > 8:
 		return fmt.Errorf("job pays %d copies of an item: want 1 to 8", s.MaxCopies)
 	case s.DeadlineHeight <= 0:

@@ -4,7 +4,9 @@
 // It promises to commit to its leaves before it can have seen any, to keep them
 // and their salt on disk before the chain hears of them, to reveal them only in
 // the revealing phase, and to try again until its deadline where its host or the
-// network fails.
+// network fails. Items whose program or inputs nobody gives it, or that no machine
+// can run, it commits as lifecycle.Unavailable, so that it is never silent. A
+// second look is a check like any other.
 //
 // It never copies a leaf, never judges (a mismatch is the chain's to see and the
 // referee's to decide), and never checks what it was not drawn for.
@@ -39,7 +41,7 @@ type Config struct {
 
 	// Holders says who may have a job's program, list and inputs; nil: the job's
 	// indexer, by its key alone.
-	Holders  func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	Holders  func(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open check asks the chain without an event; 0: 5 s
 	Log      *slog.Logger
@@ -54,7 +56,9 @@ func New(cfg Config) (*Checker, error) {
 		return nil, errors.New("checker: runtime, blobs and fetcher are required")
 	}
 	if cfg.Holders == nil {
-		cfg.Holders = func(_ context.Context, j *lifecycle.Job) []p2p.Peer { return []p2p.Peer{{Key: j.Spec.Indexer}} }
+		cfg.Holders = func(_ context.Context, j *lifecycle.Job, _ *lifecycle.Batch) []p2p.Peer {
+			return []p2p.Peer{{Key: j.Spec.Indexer}}
+		}
 	}
 	b, err := execute.NewBlind(execute.BlindConfig{
 		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),

@@ -13,7 +13,6 @@ import (
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
-	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
@@ -25,6 +24,9 @@ type Duty struct {
 	Revealed  bool     // the chain has the leaves: nothing is left to do
 	Over      bool     // missed or decided: nothing can be done any more
 	Deadline  int64    // last height at which the commitment counts
+	// Delivery asks in place of a run whether the output of the one position can be
+	// fetched: the leaf is its provider's.
+	Delivery *work.Leaf
 }
 
 // Game is the commit–reveal play of one role: which phases of a batch concern
@@ -49,8 +51,12 @@ type BlindConfig struct {
 	Account work.Address
 	Ledger  ledger.Ledger
 	Execute *Executor
-	// Holders says who may have a job's program, list and inputs.
-	Holders  func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	// Holders says who may have a job's program, list and inputs, and a batch's
+	// outputs.
+	Holders func(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer
+	// Deliver fetches the output of item i, which leaf names, from holders and keeps
+	// it; nil for roles without Duty.Delivery.
+	Deliver  func(ctx context.Context, j *lifecycle.Job, i uint64, leaf work.Leaf, holders []p2p.Peer) error
 	Dir      string        // records; made if missing
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open duty asks the chain without an event; 0: 5 s
@@ -60,7 +66,8 @@ type BlindConfig struct {
 
 // Blind re-executes items without knowing anybody's leaves: it commits to what
 // it got, and reveals when the chain asks. What it committed to is durable
-// before the chain hears of it.
+// before the chain hears of it. What it could not fetch, after trying until three
+// quarters of its time were over, it commits as lifecycle.Unavailable.
 type Blind struct {
 	BlindConfig
 	game  Game
@@ -69,6 +76,9 @@ type Blind struct {
 
 	height atomic.Int64 // newest block seen
 	wg     sync.WaitGroup
+
+	keeping sync.RWMutex // held by Keep and Kept, and to close the store
+	closed  bool         // the store is closed; guarded by keeping
 
 	mu     sync.Mutex // guards the fields below
 	duties map[work.BatchID]chan struct{}
@@ -103,6 +113,9 @@ func (b *Blind) Run(ctx context.Context) (err error) {
 	defer func() {
 		cancel()
 		b.wg.Wait()
+		b.keeping.Lock()
+		defer b.keeping.Unlock()
+		b.closed = true
 		err = errors.Join(err, b.store.Close())
 	}()
 	if err := b.resume(ctx); err != nil {
@@ -209,28 +222,42 @@ func (b *Blind) finish(id work.BatchID, ch <-chan struct{}) bool {
 // play sees one duty through: until it is done, over, or ctx ends.
 func (b *Blind) play(ctx context.Context, id work.BatchID, wake <-chan struct{}) {
 	wait := 200 * time.Millisecond
+	t := &try{leaves: map[uint64]work.Leaf{}}
 	for ctx.Err() == nil {
-		done, err := b.step(ctx, id)
+		done, err := b.step(ctx, id, t)
 		if done || ctx.Err() != nil {
 			return
 		}
 		pause := b.Poll
 		if err != nil {
 			b.Log.Warn(b.game.Name+" failed: trying again until its deadline", "batch", id.Short(), "err", err)
-			pause, wait = wait, min(2*wait, 5*time.Second)
+			pause, wait = wait, min(2*wait, 2*time.Second)
 		}
-		t := time.NewTimer(pause)
-		select {
-		case <-wake:
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		t.Stop()
+		b.pause(ctx, pause, wake, t, err)
+	}
+}
+
+// pause waits: for an event, for the time given, and if something could not be
+// fetched also for the height at which it is tried for the last time.
+func (b *Blind) pause(ctx context.Context, d time.Duration, wake <-chan struct{}, t *try, err error) {
+	last := context.Background()
+	if errors.Is(err, ErrUnavailable) {
+		var cancel context.CancelFunc
+		last, cancel = b.until(ctx, t.last)
+		defer cancel()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-wake:
+	case <-timer.C:
+	case <-last.Done():
+	case <-ctx.Done():
 	}
 }
 
 // step asks the chain where the batch stands and does what is due.
-func (b *Blind) step(ctx context.Context, id work.BatchID) (done bool, err error) {
+func (b *Blind) step(ctx context.Context, id work.BatchID, t *try) (done bool, err error) {
 	batch, err := b.Ledger.Batch(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return true, nil
@@ -248,7 +275,7 @@ func (b *Blind) step(ctx context.Context, id work.BatchID) (done bool, err error
 			b.Log.Error(b.game.Name+" missed: its deadline has passed", "batch", id.Short(), "deadline", d.Deadline)
 			return true, nil
 		}
-		return b.commit(ctx, batch, d)
+		return b.commit(ctx, batch, d, t)
 	case batch.Phase == b.game.Reveal && d.Committed:
 		return b.reveal(ctx, batch)
 	case batch.Phase > b.game.Reveal || batch.Phase > b.game.Commit && !d.Committed:
@@ -259,16 +286,13 @@ func (b *Blind) step(ctx context.Context, id work.BatchID) (done bool, err error
 }
 
 // commit re-executes, stores and commits.
-func (b *Blind) commit(ctx context.Context, batch *lifecycle.Batch, d Duty) (done bool, err error) {
+func (b *Blind) commit(ctx context.Context, batch *lifecycle.Batch, d Duty, t *try) (done bool, err error) {
 	leaves, salt, err := b.sealed(batch.ID)
 	if err != nil {
 		return false, err
 	}
 	if len(leaves) != len(d.Positions) {
-		if leaves, err = b.run(ctx, batch, d); err != nil {
-			if fault := (*runtime.Refused)(nil); errors.As(err, &fault) || errors.Is(err, ErrBadList) {
-				b.Log.Error(b.game.Name+" cannot be done here: the items cannot run at all", "batch", batch.ID.Short(), "err", err)
-			}
+		if leaves, err = b.run(ctx, batch, d, t); err != nil {
 			return false, err
 		}
 		if salt, err = NewSalt(); err != nil {
@@ -303,91 +327,16 @@ func (b *Blind) reveal(ctx context.Context, batch *lifecycle.Batch) (done bool, 
 	return true, nil
 }
 
-// run re-executes each position once, several at a time.
-func (b *Blind) run(ctx context.Context, batch *lifecycle.Batch, d Duty) ([]work.Leaf, error) {
-	j, err := b.Ledger.Job(ctx, batch.Job)
-	if err != nil {
-		return nil, fmt.Errorf("job of the batch: %w", err)
-	}
-	prog, err := b.Execute.Prepare(ctx, &j.Spec, b.Holders(ctx, j))
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range d.Positions {
-		if p >= batch.N {
-			return nil, fmt.Errorf("position %d of a batch of %d items: the chain's record is wrong", p, batch.N)
-		}
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	got := map[uint64]*work.Leaf{}
-	for _, p := range d.Positions {
-		if got[p] != nil {
-			continue
-		}
-		leaf := new(work.Leaf)
-		got[p] = leaf
-		wg.Go(func() {
-			select {
-			case b.slots <- struct{}{}:
-				defer func() { <-b.slots }()
-			case <-ctx.Done():
-				return
-			}
-			got, err := b.leaf(ctx, prog, batch.Items.At(p))
-			if err != nil {
-				cancel(err)
-				return
-			}
-			*leaf = got
-		})
-	}
-	wg.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	out := make([]work.Leaf, len(d.Positions))
-	for i, p := range d.Positions {
-		out[i] = *got[p]
-	}
-	return out, nil
-}
-
-// leaf runs an item, or gives what running it gave before.
-func (b *Blind) leaf(ctx context.Context, prog *Program, i uint64) (work.Leaf, error) {
-	input, err := prog.InputDigest(i)
-	if err != nil {
-		return work.Leaf{}, err
-	}
-	b.mu.Lock()
-	l, ok := b.known[input]
-	b.mu.Unlock()
-	if ok {
-		return l, nil
-	}
-	r, err := prog.Run(ctx, i)
-	if err != nil {
-		return work.Leaf{}, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.Remember > 0 {
-		if len(b.known) >= b.Remember {
-			clear(b.known)
-		}
-		b.known[input] = r.Leaf
-	}
-	return r.Leaf, nil
-}
-
 // seal stores what will be committed to, before anybody hears of it.
 func (b *Blind) seal(id work.BatchID, leaves []work.Leaf, salt work.Hash) error {
 	var e work.Encoder
 	e.Hash(salt)
 	e.U32(uint32(len(leaves)))
 	for _, l := range leaves {
-		l.Encode(&e)
+		e.Bool(l == lifecycle.Unavailable)
+		if l != lifecycle.Unavailable {
+			l.Encode(&e)
+		}
 	}
 	w := b.store.NewBatch()
 	w.Set(dutyKey(id), e.Bytes())
@@ -402,13 +351,48 @@ func (b *Blind) sealed(id work.BatchID) (leaves []work.Leaf, salt work.Hash, err
 	}
 	d := work.NewDecoder(raw)
 	salt = d.Hash()
-	for range d.Count(len(raw), work.LeafSize) {
-		leaves = append(leaves, work.DecodeLeaf(d))
+	for range d.Count(len(raw), 1) {
+		if d.Bool() {
+			leaves = append(leaves, lifecycle.Unavailable)
+		} else {
+			leaves = append(leaves, work.DecodeLeaf(d))
+		}
 	}
 	if d.Done() != nil {
 		return nil, work.Hash{}, fmt.Errorf("%s of batch %s: %w", b.game.Name, id.Short(), ErrDamaged)
 	}
 	return leaves, salt, nil
+}
+
+// Keep stores a record of the role's own under a key that starts with "o/"; beyond
+// most of them others go. Kept gives it, nil if there is none.
+func (b *Blind) Keep(key, value []byte, most int) error {
+	b.keeping.Lock()
+	defer b.keeping.Unlock()
+	w := b.store.NewBatch()
+	n := 0
+	err := b.store.Scan([]byte("o/"), func(k, _ []byte) error {
+		if n++; n >= most && !bytes.Equal(k, key) {
+			w.Delete(bytes.Clone(k))
+		}
+		return nil
+	})
+	if err != nil {
+		w.Drop()
+		return err
+	}
+	w.Set(key, value)
+	return w.Commit()
+}
+
+// Kept gives what Keep stored.
+func (b *Blind) Kept(key []byte) ([]byte, error) {
+	b.keeping.RLock()
+	defer b.keeping.RUnlock()
+	if b.closed {
+		return nil, nil
+	}
+	return b.store.Get(key)
 }
 
 func refused(err error) bool {

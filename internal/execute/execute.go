@@ -25,6 +25,10 @@ const (
 // expanded. It is the client's fault and the same on every machine.
 var ErrBadList = errors.New("item list cannot be used")
 
+// ErrUnavailable reports that no holder gave a job's program or list, or an input
+// of an item. A later try may have it.
+var ErrUnavailable = errors.New("cannot be fetched")
+
 // Executor runs items of jobs. Safe for concurrent use; the runtime bounds how
 // many run at once.
 type Executor struct {
@@ -118,9 +122,18 @@ func (p *Program) InputDigest(i uint64) (work.Hash, error) {
 	return it.InputDigest(p.spec.ProgramID(), p.spec.Limits, p.spec.Seed), nil
 }
 
-// Run runs item i. Besides the runtime's errors it gives ErrBadList, and the
-// fetcher's where an input cannot be had; those two and a *runtime.HostFault say
-// nothing about the program.
+// Fetch makes present what item i needs: ErrUnavailable if nobody gives it.
+func (p *Program) Fetch(ctx context.Context, i uint64) error {
+	it, err := p.Item(i)
+	if err != nil {
+		return err
+	}
+	return p.fetchInputs(ctx, it)
+}
+
+// Run runs item i. Besides the runtime's errors it gives ErrBadList, and
+// ErrUnavailable where an input cannot be had; those two and a *runtime.HostFault
+// say nothing about the program.
 func (p *Program) Run(ctx context.Context, i uint64) (*runtime.Run, error) {
 	it, err := p.Item(i)
 	if err != nil {
@@ -209,7 +222,10 @@ func (p *Program) need(ctx context.Context, b work.BlobID) error {
 	}
 	if !p.e.blobs.Has(b) {
 		if err := p.e.fetcher.Fetch(ctx, b, holders); err != nil {
-			return fmt.Errorf("fetch %s of job %s: %w", b.Root.Short(), p.id.Short(), err)
+			if errors.Is(err, blob.ErrFull) { // our own fault
+				return fmt.Errorf("fetch %s of job %s: %w", b.Root.Short(), p.id.Short(), err)
+			}
+			return fmt.Errorf("%s of job %s %w: %w", b.Root.Short(), p.id.Short(), ErrUnavailable, err)
 		}
 	}
 	p.mu.Lock()

@@ -29,6 +29,7 @@ var allowed = []struct {
 	{"gw1", nil},
 	{"x/", []string{"work", "sign", "lifecycle", "incentive", "x/"}},
 	{"app", []string{"work", "sign", "lifecycle", "incentive", "x/"}},
+	{"app/apptest", []string{"work", "lifecycle", "x/", "app"}},
 
 	// Ports.
 	{"internal/ledger", []string{"work", "sign", "lifecycle"}},
@@ -50,7 +51,7 @@ var allowed = []struct {
 	{"internal/execute", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 	{"internal/provider", []string{"work", "sign", "lifecycle", "incentive", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/checker", []string{"work", "sign", "lifecycle", "incentive", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
-	{"internal/referee", []string{"work", "sign", "lifecycle", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
+	{"internal/referee", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},
 	{"internal/client", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 	{"internal/adversary", []string{"work", "sign", "internal/runtime"}},
@@ -71,7 +72,7 @@ var allowed = []struct {
 
 // importers of these rooms are named one by one: they link the whole chain.
 var only = map[string][]string{
-	"app":                    {"internal/chainnode", "internal/localnet", "internal/cli"},
+	"app":                    {"app/apptest", "internal/chainnode", "internal/localnet", "internal/cli"},
 	"internal/chainnode":     {"internal/node", "internal/localnet", "internal/cli", "bench", "e2e", "internal/ledger/cosmos"},
 	"internal/adversary":     {"internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/cli":           {"cmd/"},

@@ -219,8 +219,8 @@ func (x *Indexer) onChain(ctx context.Context, cj *lifecycle.Job, bs []*lifecycl
 		j.chain, j.free = cj.State, cj.EscrowFree
 		j.spent = cj.PaidWork + cj.PaidChecks
 		j.dirty = true
-		if !j.rec.OnLedger {
-			j.rec.OnLedger = true
+		if !j.rec.OnLedger || j.rec.Commons != cj.Commons {
+			j.rec.OnLedger, j.rec.Commons = true, cj.Commons
 			x.saveJob(j)
 		}
 		for _, b := range bs {

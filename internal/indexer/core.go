@@ -196,6 +196,9 @@ func (x *Indexer) saveJob(j *job) { x.set(jobKey(keyJob, j.id), j.rec.encode()) 
 
 // serving reports whether items of j may be handed out.
 func (j *job) serving(t terms) bool {
+	if j.rec.Commons {
+		return false
+	}
 	if !j.rec.Accepted && time.Now().Unix()-j.rec.Since < unaskedSeconds {
 		return false // its client is about to say how it wants it served
 	}

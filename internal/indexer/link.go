@@ -253,7 +253,7 @@ func (x *Indexer) resume(j *job, p *peer) {
 	s := j.state.byAddr[p.addr]
 	// What was signed may be sent again even before the chain was asked about the
 	// job; not once it closes.
-	if s == nil || j.rec.Released || j.rec.Over || j.chain > lifecycle.JobOpen {
+	if s == nil || j.rec.Commons || j.rec.Released || j.rec.Over || j.chain > lifecycle.JobOpen {
 		return
 	}
 	var back work.RangeSet

@@ -263,6 +263,9 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 	if j == nil {
 		return
 	}
+	if j.rec.Commons {
+		x.drawn(j, p, d)
+	}
 	s := j.state.byAddr[p.addr]
 	if s == nil {
 		x.cut(p, "a receipt of a job that it was not given")

@@ -90,8 +90,15 @@ func (x *Indexer) authorize(ctx context.Context, peer sign.PublicKey, r *wire.Re
 		}
 		key = spec.ClientKey
 	default:
-		if err := x.withJob(ctx, r.Job, func(j *job) error { key = j.spec.ClientKey; return nil }); err != nil {
+		commons := false
+		if err := x.withJob(ctx, r.Job, func(j *job) error { key, commons = j.spec.ClientKey, j.rec.Commons; return nil }); err != nil {
 			return err
+		}
+		if commons && !openOp(r.Op) {
+			return errCommons
+		}
+		if commons {
+			return nil
 		}
 	}
 	switch {

@@ -56,6 +56,10 @@ type Reader interface {
 	Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.Party, error)
 	Balance(ctx context.Context, account work.Address) (work.Amount, error)
 	Supply(ctx context.Context) (Supply, error)
+	// Evidence is the assignments that a batch used.
+	Evidence(ctx context.Context, id work.BatchID) ([]BatchPart, error)
+	Commons(ctx context.Context) (*lifecycle.Commons, error)
+	Proposals(ctx context.Context) ([]Proposal, error) // of governance, newest first, at most 100
 }
 
 // Follower hears what happened.
@@ -85,9 +89,26 @@ type Supply struct {
 	Total     work.Amount `json:"total"`
 	FeeBurn   work.Amount `json:"fee_burn"`   // since genesis
 	SlashBurn work.Amount `json:"slash_burn"` // since genesis, stakes included
-	Minted    work.Amount `json:"minted"`     // since genesis
-	Escrowed  work.Amount `json:"escrowed"`
-	Bonded    work.Amount `json:"bonded"` // of providers and checkers
+	// Minted for paid work and for the commons since genesis; the first is at most
+	// MintPermille of FeeBurn.
+	Minted        work.Amount `json:"minted"`
+	MintedCommons work.Amount `json:"minted_commons"`
+	Escrowed      work.Amount `json:"escrowed"`
+	Bonded        work.Amount `json:"bonded"`   // of providers, checkers and indexers
+	Unvested      work.Amount `json:"unvested"` // providers' pay that still vests
+	CommonsPool   work.Amount `json:"commons_pool"`
+}
+
+// Proposal is a proposal to governance.
+type Proposal struct {
+	ID     uint64        `json:"id"`
+	Title  string        `json:"title"`
+	Status string        `json:"status"`         // deposit, voting, passed, rejected, failed
+	Spec   *work.JobSpec `json:"spec,omitempty"` // of an ApproveCommons
+	Batch  work.BatchID  `json:"batch,omitzero"` // of a Decide
+	// Shares of the votes cast so far, by power.
+	Yes, No   uint64    `json:"-"`
+	VotingEnd time.Time `json:"voting_end"`
 }
 
 // Block is one height's events, in the order in which they happened.
@@ -171,6 +192,37 @@ type (
 		Salt   work.Hash
 		Leaves []work.Leaf
 	}
+	// ClaimDelivery says, under a stake, that an item's output cannot be had.
+	// Sender: the client.
+	ClaimDelivery struct {
+		Batch    work.BatchID
+		Position uint64
+	}
+	// ReportEquivocation shows two assignments of one attempt, to two providers,
+	// of overlapping items, signed by the job's indexer.
+	ReportEquivocation struct {
+		Job  work.JobID
+		A, B work.Assignment
+	}
+	// Propose puts a message before governance: an ApproveCommons or a Decide.
+	Propose struct {
+		Title   string
+		Message Msg
+		Deposit work.Amount
+	}
+	// VoteProposal votes on it. Sender: whoever has stake.
+	VoteProposal struct {
+		Proposal uint64
+		Yes      bool
+	}
+	// ApproveCommons posts a job that the emission pays. Only governance sends it.
+	ApproveCommons struct{ Spec work.JobSpec }
+	// Decide ends the freeze of a batch by the referee's verdict, or against it.
+	// Only governance sends it.
+	Decide struct {
+		Batch  work.BatchID
+		Uphold bool
+	}
 	// Register bonds the sender in a role, or adds to its bond.
 	Register struct {
 		Role lifecycle.Role
@@ -189,17 +241,23 @@ type (
 	}
 )
 
-func (CreateJob) ledgerMsg()       {}
-func (CancelJob) ledgerMsg()       {}
-func (CommitBatch) ledgerMsg()     {}
-func (OpenBatch) ledgerMsg()       {}
-func (CommitCheck) ledgerMsg()     {}
-func (RevealBatch) ledgerMsg()     {}
-func (RevealCheck) ledgerMsg()     {}
-func (Challenge) ledgerMsg()       {}
-func (AnswerChallenge) ledgerMsg() {}
-func (CommitVote) ledgerMsg()      {}
-func (RevealVote) ledgerMsg()      {}
-func (Register) ledgerMsg()        {}
-func (Unbond) ledgerMsg()          {}
-func (Send) ledgerMsg()            {}
+func (CreateJob) ledgerMsg()          {}
+func (CancelJob) ledgerMsg()          {}
+func (CommitBatch) ledgerMsg()        {}
+func (OpenBatch) ledgerMsg()          {}
+func (CommitCheck) ledgerMsg()        {}
+func (RevealBatch) ledgerMsg()        {}
+func (RevealCheck) ledgerMsg()        {}
+func (Challenge) ledgerMsg()          {}
+func (AnswerChallenge) ledgerMsg()    {}
+func (CommitVote) ledgerMsg()         {}
+func (RevealVote) ledgerMsg()         {}
+func (Register) ledgerMsg()           {}
+func (ClaimDelivery) ledgerMsg()      {}
+func (ReportEquivocation) ledgerMsg() {}
+func (Propose) ledgerMsg()            {}
+func (VoteProposal) ledgerMsg()       {}
+func (ApproveCommons) ledgerMsg()     {}
+func (Decide) ledgerMsg()             {}
+func (Unbond) ledgerMsg()             {}
+func (Send) ledgerMsg()               {}

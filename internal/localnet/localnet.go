@@ -55,6 +55,8 @@ const (
 	faucetBalance  = 10_000_000 * work.UgtgPerGtg
 	memberBalance  = 10_000 * work.UgtgPerGtg
 	validatorStake = 10_000 * work.UgtgPerGtg
+	votingTime     = 10 * time.Second // of a proposal to governance
+	votingDeposit  = 10 * work.UgtgPerGtg
 	providerBond   = 1_000 * work.UgtgPerGtg
 	checkerBond    = 1_000 * work.UgtgPerGtg
 )
@@ -311,7 +313,7 @@ func (n *Network) initChain(dir string) error {
 	if n.opts.Params != nil {
 		p = *n.opts.Params
 	}
-	g := app.GenesisConfig{Chain: chainID, Time: time.Now(), Params: p}
+	g := app.GenesisConfig{Chain: chainID, Time: time.Now(), Params: p, Governance: app.Governance{Voting: votingTime, Deposit: votingDeposit}}
 	var operator work.Address
 	for _, name := range n.members() {
 		k, err := n.key(name)

@@ -24,6 +24,7 @@ const (
 	ProtocolWork   Protocol = "/gotong/work/1"   // indexer → provider: assignments there, receipts back
 	ProtocolClient Protocol = "/gotong/client/1" // client → indexer: jobs, progress, results
 	ProtocolBlob   Protocol = "/gotong/blob/1"   // anybody → holder: verified ranges
+	ProtocolOutput Protocol = "/gotong/output/1" // anybody → holder: what the output that a leaf names is made of
 )
 
 // What callers branch on.

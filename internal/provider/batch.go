@@ -37,7 +37,7 @@ func (c *Config) due(u uncommitted) bool {
 
 // need is what a batch would lock.
 type need struct {
-	bond   work.Amount // of the provider
+	bond   work.Amount // of the provider's one bond
 	escrow work.Amount // of the job's work escrow
 	checks work.Amount // of the job's check escrow
 }
@@ -49,10 +49,12 @@ type limits struct {
 	rules  incentive.Rules
 	tier   work.Tier
 
-	bondFree    work.Amount
+	bond        work.Amount   // that stays: it answers for all unsettled batches
+	open        []work.Amount // what each of those asks of it
 	escrowFree  work.Amount
 	checkFree   work.Amount
 	rhoPermille uint64 // largest checker's share, for the bond
+	oneDraw     bool   // a batch of the commons is of one draw
 }
 
 // price is what a batch of items under one price would lock; false if it is over
@@ -70,7 +72,9 @@ func (l *limits) price(n uint64, fuel, maxFuel work.Fuel, price work.Price) (nee
 	return need{bond, escrow, checks}, err == nil
 }
 
-func (l *limits) affords(n need) bool { return n.bond <= l.bondFree && n.escrow <= l.escrowFree }
+func (l *limits) affords(n need) bool {
+	return len(l.open) < lifecycle.MaxOpenBatches && incentive.OneBond(append(slices.Clip(l.open), n.bond)) <= l.bond && n.escrow <= l.escrowFree
+}
 
 // choose takes as many of the loose chunks, oldest first, as make one batch: of
 // one price, unexpired, within the bounds of a commit and of the bond and escrow
@@ -87,7 +91,7 @@ func choose(loose []*chunk, l limits) ([]*chunk, need) {
 		switch {
 		case c.as.a.ExpiresHeight <= l.height:
 			continue
-		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.refused > 0):
+		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.refused > 0 || l.oneDraw && c.as != out[0].as):
 			continue
 		}
 		nextParts := len(parts)

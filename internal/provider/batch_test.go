@@ -47,7 +47,7 @@ func assignOf(id uint64, price work.Price, expires int64) *assign {
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	l := limits{items: 1000, height: 10, rules: lifecycle.LocalParams().Rules(), tier: work.TierEconomic,
-		bondFree: 1000 * work.UgtgPerGtg, escrowFree: 1000 * work.UgtgPerGtg, checkFree: 1000 * work.UgtgPerGtg, rhoPermille: 300}
+		bond: 1000 * work.UgtgPerGtg, escrowFree: 1000 * work.UgtgPerGtg, checkFree: 1000 * work.UgtgPerGtg, rhoPermille: 300}
 	a, b, old := assignOf(1, 100, 500), assignOf(2, 200, 500), assignOf(3, 100, 10)
 	seqs := func(cs []*chunk) (out []uint64) {
 		for _, c := range cs {
@@ -82,7 +82,7 @@ func TestChoose(t *testing.T) {
 	poor.escrowFree = 10 * 100
 	got, _ = choose(loose, poor)
 	equal("bounded escrow", got, 2)
-	poor.bondFree = 1
+	poor.bond = 1
 	got, _ = choose(loose, poor)
 	equal("no bond", got)
 	suspect := chunkOf(a, 5, 50, 60)

@@ -116,10 +116,11 @@ func TestChallengeIsAnswered(t *testing.T) {
 	})
 }
 
-// TestBondIsWaitedFor gives a provider bond for one batch at a time.
-func TestBondIsWaitedFor(t *testing.T) {
+// TestOneBondAnswersForAllBatches gives a provider the bond of one batch: it may
+// have several unsettled ones under it.
+func TestOneBondAnswersForAllBatches(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, func(p *lifecycle.Params) { p.WindowBlocks = 400 })
 	a := w.provider("prov-a", &toy{slots: 2})
 	q, err := w.chain.Party(t.Context(), lifecycle.RoleProvider, "prov-a")
 	if err != nil {
@@ -135,6 +136,12 @@ func TestBondIsWaitedFor(t *testing.T) {
 	x.introduce(s)
 	x.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 60})
 	x.flush(s)
+	w.eventually("three unsettled batches at a time", func() error {
+		if q, err = w.chain.Party(t.Context(), lifecycle.RoleProvider, "prov-a"); err != nil || len(q.Open) < 3 {
+			return fmt.Errorf("%+v, %v", q, err)
+		}
+		return nil
+	})
 	if bs := w.settled(s, 60); len(bs) < 3 {
 		t.Errorf("%d batches of at most 20 items", len(bs))
 	}

@@ -107,11 +107,12 @@ func (p *Provider) pause(j *job, d time.Duration) {
 // escrow allow, and sends each on its way.
 func (p *Provider) commitJob(ctx context.Context, j *job) error {
 	for {
-		l, full, err := p.limits(ctx, j)
+		l, on, err := p.limits(ctx, j)
 		if err != nil {
 			return err
 		}
-		if err := p.weed(j, l, full); err != nil {
+		p.suspect(ctx, j, on)
+		if err := p.weed(j, l, fullItems(on)); err != nil {
 			return err
 		}
 		p.mu.Lock()
@@ -135,7 +136,7 @@ func (p *Provider) commitJob(ctx context.Context, j *job) error {
 }
 
 // limits asks the chain what the next batch may be.
-func (p *Provider) limits(ctx context.Context, j *job) (limits, work.RangeSet, error) {
+func (p *Provider) limits(ctx context.Context, j *job) (limits, *lifecycle.Job, error) {
 	params, err := p.Ledger.Params(ctx)
 	if err != nil {
 		return limits{}, nil, err
@@ -159,7 +160,10 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, work.RangeSet, e
 	}
 	l := limits{
 		items: p.batchItems(j), height: st.Height, rules: params.Rules(), tier: j.spec.Tier, rhoPermille: rho,
-		bondFree: party.Free(), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree,
+		bond: party.Bond - min(party.Bond, party.Unbonding), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree, oneDraw: j.commons,
+	}
+	for _, b := range party.Open {
+		l.open = append(l.open, b.Bond)
 	}
 	// What is on its way to the chain is as good as locked.
 	p.mu.Lock()
@@ -168,13 +172,13 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, work.RangeSet, e
 		if b.seen {
 			continue
 		}
-		l.bondFree -= min(l.bondFree, b.need.bond)
+		l.open = append(l.open, b.need.bond)
 		if b.job == j {
 			l.escrowFree -= min(l.escrowFree, b.need.escrow)
 			l.checkFree -= min(l.checkFree, b.need.checks)
 		}
 	}
-	return l, fullItems(onChain), nil
+	return l, onChain, nil
 }
 
 // largestChecker is the largest checker's share of those that may be drawn: it
@@ -236,7 +240,7 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 		return nil
 	}
 	n, ok := l.price(oldest.n(), oldest.fuel, oldest.maxFuel, oldest.as.a.Price)
-	switch all := party.Bond - party.Unbonding; {
+	switch all := party.Bond - min(party.Bond, party.Unbonding); {
 	case !ok || n.bond > all:
 		why := fmt.Sprintf("the batch needs a bond of %s, this provider has %s: raise it", n.bond, all)
 		return p.lose(j, oldest, oldest.items, why)
@@ -244,7 +248,7 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 		why := fmt.Sprintf("the job's escrow has %s free, the batch costs %s", l.escrowFree, n.escrow)
 		return p.lose(j, oldest, oldest.items, why)
 	}
-	p.log.Warn("finished work waits for free bond or escrow", "job", j.id.Short(), "bond_free", l.bondFree.String(), "bond_needed", n.bond.String(),
+	p.log.Warn("finished work waits for bond, escrow or a settled batch", "job", j.id.Short(), "open_batches", len(l.open), "bond", l.bond.String(), "bond_needed", n.bond.String(),
 		"escrow_free", l.escrowFree.String(), "escrow_needed", n.escrow.String())
 	p.pause(j, 2*time.Second)
 	return nil
@@ -484,8 +488,10 @@ func (p *Provider) advance(ctx context.Context, b *batch) (done bool, err error)
 // the chain takes it once.
 func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err error) {
 	msg := ledger.CommitBatch{Job: b.job.id, Root: b.root, MaxItemFuel: b.maxFuel}
-	for _, pt := range b.parts {
-		msg.Parts = append(msg.Parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
+	if b.job.commons { // nobody signed for it: the beacon did
+		msg.Parts = []ledger.BatchPart{{Items: b.items}}
+	} else {
+		msg.Parts = b.assigned()
 	}
 	_, err = p.Ledger.Submit(ctx, p.Account, msg)
 	if err == nil {
@@ -502,6 +508,14 @@ func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err er
 		return false, err // it was there already
 	}
 	return true, p.takeApart(b, refusal)
+}
+
+// assigned are the batch's parts as the chain wants them.
+func (b *batch) assigned() (parts []ledger.BatchPart) {
+	for _, pt := range b.parts {
+		parts = append(parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
+	}
+	return parts
 }
 
 // takeApart frees the chunks of a batch that the chain refused, to try them again
@@ -617,6 +631,8 @@ func (p *Provider) follow(ctx context.Context) error {
 		defer p.mu.Unlock()
 		for _, e := range bl.Events {
 			switch e.Kind {
+			case lifecycle.EventCommons:
+				nudge(p.idleSoon)
 			case lifecycle.EventBatch:
 				if b := p.batches[e.Batch]; b != nil {
 					nudge(b.wake)

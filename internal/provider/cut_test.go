@@ -57,8 +57,12 @@ func rebuild(w *world) *fake.Ledger {
 	for _, a := range []work.Address{"client", "owner", "prov-a", "prov-b", "check-1", "check-2", "check-3", "val-1", "val-2"} {
 		genesis[a] = 10_000 * gtg
 	}
-	return fake.New(fake.Config{Chain: chainID, Params: w.params, Genesis: genesis, Seed: 7,
+	chain := fake.New(fake.Config{Chain: chainID, Params: w.params, Genesis: genesis, Seed: 7,
 		Validators: []lifecycle.ValidatorPower{{Account: "val-1", Power: 10}}})
+	if _, err := chain.Submit(w.t.Context(), "owner", ledger.Register{Role: lifecycle.RoleIndexer, Peer: w.key.Public(), Bond: w.params.IndexerBond}); err != nil {
+		w.t.Fatal(err)
+	}
+	return chain
 }
 
 // TestOffers wants an offer at once that says who, what and for how much.

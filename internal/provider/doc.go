@@ -11,6 +11,10 @@
 // salt is committed again and never a second one for the same items, and that a
 // fault of the host is reported as such and never committed as a result.
 //
+// What no slot needs for paid work goes to the commons: jobs that governance
+// approved, whose items the chain's beacon hands out (commons.go). Paid work takes
+// the slots back at once.
+//
 // It never decides who gets work, never changes a result, and never trusts an
 // assignment that the job's indexer has not signed. What it has on disk:
 //

@@ -57,7 +57,10 @@ type job struct {
 	chunks   map[uint64]*chunk
 	loose    []*chunk // done, in no batch, oldest first
 	offChain bool     // tier none
+	commons  bool     // drawn by the beacon: assignments are this provider's own, unsigned
+	epoch    int64    // commons: in which it was last prepared
 	closedAt time.Time
+	doubted  work.RangeSet // items that another provider has too, looked at for equivocation
 
 	notBefore time.Time // of the next commit
 }
@@ -290,6 +293,7 @@ func (p *Provider) acceptLocked(j *job, m *wire.Assign) {
 	j.have.add(fresh)
 	j.queued += fresh.Len()
 	p.queued += fresh.Len()
+	p.giveWayLocked()
 	if j.flush {
 		j.flush = false
 		p.logIf(p.saveJob(j))
@@ -303,6 +307,8 @@ func (p *Provider) invalid(j *job, a *work.Assignment) string {
 	switch {
 	case j.state == jobRefused:
 		return j.why
+	case j.commons:
+		return "the beacon hands out items of the commons, nobody assigns them"
 	case j.state == jobClosed:
 		return "the job is closed"
 	case a.Chain != p.Chain:
@@ -331,7 +337,9 @@ func (p *Provider) unqueueLocked(as *assign, items work.RangeSet) {
 	as.todo = as.todo.Minus(gone)
 	as.job.have.remove(gone)
 	as.job.queued -= gone.Len()
-	p.queued -= gone.Len()
+	if !as.job.commons {
+		p.queued -= gone.Len()
+	}
 }
 
 // dropped stops items of a job that have not begun.
@@ -364,7 +372,7 @@ func (p *Provider) flushed(from sign.PublicKey, m *wire.Items) {
 // rejectLocked tells the indexer that items will not be run here.
 func (p *Provider) rejectLocked(j *job, a *work.Assignment, items work.RangeSet, why string, refused bool) {
 	s := p.sessions[j.spec.Indexer]
-	if s == nil || len(items) == 0 {
+	if s == nil || len(items) == 0 || j.commons {
 		return
 	}
 	r := wire.Receipt{Job: j.id, Attempt: a.Attempt, Provider: p.Account, Failures: []wire.Failure{{Items: items, Refused: refused, Why: why}}}

@@ -17,6 +17,7 @@ import (
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
@@ -61,7 +62,12 @@ type Config struct {
 	// Own reports a client that this provider works for off the chain, in tier
 	// none, unpaid; nil: nobody.
 	Own func(client work.Address) bool
-	Log *slog.Logger
+	// NoCommons keeps idle slots idle instead of working on the commons.
+	NoCommons bool
+	// Holders are peers that may have a commons job's program and inputs, its
+	// indexer first; nil: nobody, and nothing of the commons is done.
+	Holders func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	Log     *slog.Logger
 }
 
 // OfferTopic is where offers of a class are published.
@@ -84,6 +90,7 @@ type Provider struct {
 	done      chan *piece   // finished work, to the writer
 	batchSoon chan struct{} // wakes the batcher
 	loadMoved chan struct{} // wakes the offerer
+	idleSoon  chan struct{} // wakes the volunteer
 	wg        sync.WaitGroup
 
 	mu       sync.Mutex // guards the fields below, and all jobs
@@ -91,8 +98,9 @@ type Provider struct {
 	jobs     map[work.JobID]*job
 	ring     []*job // jobs that may have items to run, in turn
 	turn     int
-	queued   uint64 // items assigned and not yet run
-	busy     int    // workers that run something
+	queued   uint64                        // items assigned for pay and not yet run
+	busy     int                           // workers that run something for pay
+	yield    map[*piece]context.CancelFunc // commons pieces that run
 	sessions map[sign.PublicKey]*session
 	batches  map[work.BatchID]*batch // not yet final
 	stopped  bool
@@ -116,8 +124,8 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
-		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1),
-		jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
+		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1), idleSoon: make(chan struct{}, 1),
+		yield: map[*piece]context.CancelFunc{}, jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
 	}
 	p.ready = sync.NewCond(&p.mu)
 	p.rate.Store(uint64(cfg.FuelPerSec))
@@ -188,6 +196,9 @@ func (p *Provider) Run(ctx context.Context) (err error) {
 		}
 	})
 	p.wg.Go(func() { p.batcher(ctx, stop) })
+	if !p.NoCommons && p.Holders != nil {
+		p.wg.Go(func() { p.volunteer(ctx) })
+	}
 	err = p.follow(ctx)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause

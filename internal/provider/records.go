@@ -27,9 +27,22 @@ func chunkKey(job work.JobID, seq uint64) []byte { return key('c', job, seq) }
 // kinds are the records of one job.
 const kinds = "jacxb"
 
+// Flags of a job's record.
+const (
+	jobFlush   = 1
+	jobCommons = 2
+)
+
 func (p *Provider) saveJob(j *job) error {
 	var e work.Encoder
-	e.Bool(j.flush)
+	var flags uint8
+	if j.flush {
+		flags |= jobFlush
+	}
+	if j.commons {
+		flags |= jobCommons
+	}
+	e.U8(flags)
 	e.ByteString(j.spec.Encode())
 	e.U32(uint32(len(j.holders)))
 	for _, h := range j.holders {
@@ -179,7 +192,7 @@ func (p *Provider) decodeBatch(j *job, seq uint64, assigns map[uint64]*assign, r
 func (p *Provider) load() error {
 	err := p.store.Scan([]byte("j/"), func(_, v []byte) error {
 		d := work.NewDecoder(v)
-		flush, raw := d.Bool(), d.ByteString(len(v))
+		flags, raw := d.U8(), d.ByteString(len(v))
 		var holders []p2p.Peer
 		for range d.Count(len(v), 36) {
 			var k sign.PublicKey
@@ -189,12 +202,15 @@ func (p *Provider) load() error {
 		if err := d.Done(); err != nil {
 			return fmt.Errorf("job: %w: %v", execute.ErrDamaged, err)
 		}
+		if flags > jobFlush|jobCommons {
+			return fmt.Errorf("job of unknown kind %d: %w", flags, execute.ErrDamaged)
+		}
 		spec, err := work.DecodeJobSpec(raw)
 		if err != nil {
 			return fmt.Errorf("job: %w: %v", execute.ErrDamaged, err)
 		}
 		j := newJob(*spec, holders)
-		j.flush = flush
+		j.flush, j.commons = flags&jobFlush != 0, flags&jobCommons != 0
 		p.jobs[j.id] = j
 		return nil
 	})
@@ -286,7 +302,9 @@ func (p *Provider) loadJob(j *job) error {
 		as.todo = j.have.missing(as.todo)
 		j.have.add(as.todo)
 		j.queued += as.todo.Len()
-		p.queued += as.todo.Len()
+		if !j.commons {
+			p.queued += as.todo.Len()
+		}
 	}
 	for _, c := range j.chunks {
 		if c.batch == nil && len(c.items) > 0 && !j.offChain {
@@ -336,7 +354,9 @@ func (p *Provider) cleanLocked(j *job) error {
 	}
 	delete(p.jobs, j.id)
 	p.ring = slices.DeleteFunc(p.ring, func(o *job) bool { return o == j })
-	p.queued -= j.queued
+	if !j.commons {
+		p.queued -= j.queued
+	}
 	p.execute.Forget(j.id)
 	return nil
 }

@@ -50,7 +50,13 @@ func (p *Provider) worker(ctx context.Context) {
 		if pc == nil {
 			return
 		}
-		p.run(ctx, pc)
+		if pc.as.job.commons {
+			if !p.runCommons(ctx, pc) {
+				continue
+			}
+		} else {
+			p.run(ctx, pc)
+		}
 		select {
 		case p.done <- pc:
 		case <-ctx.Done():
@@ -67,20 +73,27 @@ func (p *Provider) take() *piece {
 		if p.stopped {
 			return nil
 		}
-		if pc := p.nextLocked(); pc != nil {
+		if pc := p.nextLocked(false); pc != nil {
 			p.busy++
 			nudge(p.loadMoved)
 			return pc
+		}
+		if p.queued == 0 {
+			if pc := p.nextLocked(true); pc != nil {
+				return pc
+			}
+			nudge(p.idleSoon)
 		}
 		p.ready.Wait()
 	}
 }
 
-func (p *Provider) nextLocked() *piece {
+// nextLocked gives the next piece of the paid jobs, or of the commons.
+func (p *Provider) nextLocked(commons bool) *piece {
 	for range p.ring {
 		p.turn = (p.turn + 1) % len(p.ring)
 		j := p.ring[p.turn]
-		if j.state != jobReady || j.queued == 0 {
+		if j.state != jobReady || j.queued == 0 || j.commons != commons {
 			continue
 		}
 		for ; j.first < len(j.assigns); j.first++ {
@@ -118,7 +131,9 @@ func (p *Provider) cutLocked(as *assign) *piece {
 	}
 	k := uint64(len(pc.items))
 	j.queued -= k
-	p.queued -= k
+	if !j.commons {
+		p.queued -= k
+	}
 	j.running += k
 	return pc
 }

@@ -43,15 +43,20 @@ type world struct {
 	net    p2p.Network // the indexer's
 	params lifecycle.Params
 	nonce  atomic.Uint64
+
+	refereeAt p2p.Peer // the newest referee
 }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB, edit ...func(*lifecycle.Params)) *world {
 	t.Helper()
 	p := lifecycle.LocalParams()
 	// Blocks are fast here and machines may be slow: waits that end early when
 	// everybody has spoken are long.
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks = 3000, 3000, 3000, 3000
 	p.WindowBlocks, p.ClosingBlocks = 4, 100_000
+	for _, f := range edit {
+		f(&p)
+	}
 	w := &world{t: t, hub: mem.NewHub(), blobs: blob.NewMem(), params: p, key: newKey(t)}
 	genesis := map[work.Address]work.Amount{}
 	for _, a := range []work.Address{"client", "owner", "prov-a", "prov-b", "check-1", "check-2", "check-3", "val-1", "val-2"} {
@@ -60,6 +65,7 @@ func newWorld(t testing.TB) *world {
 	w.chain = fake.New(fake.Config{Chain: chainID, Params: p, Genesis: genesis, Seed: 7,
 		Validators: []lifecycle.ValidatorPower{{Account: "val-1", Power: 10}}})
 	w.net = w.hub.New(w.key)
+	w.register(lifecycle.RoleIndexer, "owner", w.key, p.IndexerBond)
 	t.Cleanup(func() { w.net.Close() })
 	return w
 }
@@ -202,6 +208,8 @@ type prov struct {
 	led  ledger.Ledger
 	edit func(*provider.Config)
 	self p2p.Peer // of its newest network
+
+	withhold atomic.Bool // outputs
 }
 
 func (w *world) provider(name work.Address, rt runtime.Runtime) *prov {
@@ -227,6 +235,13 @@ func (p *prov) start() *role {
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
+	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(ctx context.Context, q wire.OutputRequest) *wire.Output {
+		if p.withhold.Load() {
+			return nil
+		}
+		return x.Output(ctx, q)
+	}))
+	net.Handle(p2p.ProtocolBlob, blob.Server(mine, blob.ServerOptions{}))
 	return p.w.start(func(ctx context.Context) error {
 		defer net.Close()
 		return x.Run(ctx)
@@ -248,13 +263,17 @@ func (w testWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (w *world) checker(name work.Address, rt runtime.Runtime, led ledger.Ledger) (start func() *role) {
+func (w *world) checker(name work.Address, rt runtime.Runtime, led ledger.Ledger, edit ...func(*checker.Config)) (start func() *role) {
 	w.register(lifecycle.RoleChecker, name, newKey(w.t), 50*gtg)
 	dir := filepath.Join(w.t.TempDir(), string(name))
 	return func() *role {
 		mine := blob.NewMem()
-		c, err := checker.New(checker.Config{Chain: chainID, Account: name, Ledger: led, Blobs: mine, Fetcher: copier{w.blobs, mine}, Runtime: rt,
-			Dir: dir, Poll: 300 * time.Millisecond, Log: logOf(w.t, string(name))})
+		cfg := checker.Config{Chain: chainID, Account: name, Ledger: led, Blobs: mine, Fetcher: copier{w.blobs, mine}, Runtime: rt,
+			Dir: dir, Poll: 300 * time.Millisecond, Log: logOf(w.t, string(name))}
+		for _, f := range edit {
+			f(&cfg)
+		}
+		c, err := checker.New(cfg)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -262,16 +281,26 @@ func (w *world) checker(name work.Address, rt runtime.Runtime, led ledger.Ledger
 	}
 }
 
-func (w *world) referee(name work.Address, rt runtime.Runtime) (start func() *role) {
-	dir := filepath.Join(w.t.TempDir(), string(name))
+func (w *world) referee(name work.Address, rt runtime.Runtime, edit ...func(*referee.Config)) (start func() *role) {
+	dir, mine := filepath.Join(w.t.TempDir(), string(name)), blob.NewMem()
 	return func() *role {
-		mine := blob.NewMem()
-		r, err := referee.New(referee.Config{Chain: chainID, Account: name, Ledger: w.chain, Blobs: mine, Fetcher: copier{w.blobs, mine}, Runtime: rt,
-			Dir: dir, Poll: 300 * time.Millisecond, Log: logOf(w.t, string(name))})
+		net := w.hub.New(newKey(w.t))
+		cfg := referee.Config{Chain: chainID, Account: name, Ledger: w.chain, Net: net, Blobs: mine, Fetcher: copier{w.blobs, mine}, Runtime: rt,
+			Dir: dir, Poll: 300 * time.Millisecond, Log: logOf(w.t, string(name))}
+		for _, f := range edit {
+			f(&cfg)
+		}
+		r, err := referee.New(cfg)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		return w.start(r.Run)
+		net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(r.Output))
+		net.Handle(p2p.ProtocolBlob, blob.Server(mine, blob.ServerOptions{}))
+		w.refereeAt = net.Self()
+		return w.start(func(ctx context.Context) error {
+			defer net.Close()
+			return r.Run(ctx)
+		})
 	}
 }
 

@@ -201,7 +201,9 @@ func (p *Provider) report(made []written) {
 	for _, m := range made {
 		j := m.chunk.as.job
 		j.chunks[m.chunk.seq] = m.chunk
-		j.failLocked(m.failed)
+		if !j.commons { // what failed here is drawn for others too
+			j.failLocked(m.failed)
+		}
 		if len(m.chunk.items) > 0 && !j.offChain {
 			j.loose = append(j.loose, m.chunk)
 			if j.flush || m.chunk.n() >= p.MinBatchItems {

@@ -2,7 +2,11 @@
 // the items of a dispute and votes what their leaves are.
 //
 // It promises to run every item itself, once, to keep its vote and salt on disk
-// before the chain hears of it, and to reveal only when the chain counts.
+// before the chain hears of it, and to reveal only when the chain counts. What
+// nobody gives it in time, or no machine can run, it votes lifecycle.Unavailable.
+// Where a client claims that it cannot get an output, it fetches the output in place
+// of running the item, votes the provider's leaf only if the output is the one that
+// the leaf names, and then gives it to whoever asks (Output).
 //
 // It never votes what others claim, and never touches consensus: a referee that
 // is down costs its validator a fee, not the chain a block.
@@ -19,6 +23,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
@@ -27,48 +32,94 @@ import (
 // disputes about one item then cost one run.
 const remembered = 1 << 15
 
+// kept is how many outputs of claims a referee gives; beyond, older ones go.
+const kept = 4096
+
 // Config is what a referee needs. Log, Holders, Parallel and Poll may be left
 // out.
 type Config struct {
 	Chain   string
 	Account work.Address // the validator's operator; Ledger holds its key
 	Ledger  ledger.Ledger
+	Net     p2p.Network // asks holders for outputs
 	Blobs   blob.Store
 	Fetcher blob.Fetcher
 	Runtime runtime.Runtime
 	Dir     string // records; made if missing
 
-	// Holders says who may have a job's program, list and inputs; nil: the job's
-	// indexer, by its key alone.
-	Holders  func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
+	// Holders says who may have a job's program, list and inputs, and a batch's
+	// outputs; nil: the job's indexer, by its key alone.
+	Holders  func(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open vote asks the chain without an event; 0: 5 s
 	Log      *slog.Logger
 }
 
 // Referee is the role.
-type Referee struct{ blind *execute.Blind }
+type Referee struct {
+	cfg   Config
+	blind *execute.Blind
+}
 
 // New opens the records in cfg.Dir.
 func New(cfg Config) (*Referee, error) {
-	if cfg.Runtime == nil || cfg.Blobs == nil || cfg.Fetcher == nil {
-		return nil, errors.New("referee: runtime, blobs and fetcher are required")
+	if cfg.Runtime == nil || cfg.Net == nil || cfg.Blobs == nil || cfg.Fetcher == nil {
+		return nil, errors.New("referee: runtime, network, blobs and fetcher are required")
 	}
 	if cfg.Holders == nil {
-		cfg.Holders = func(_ context.Context, j *lifecycle.Job) []p2p.Peer { return []p2p.Peer{{Key: j.Spec.Indexer}} }
+		cfg.Holders = func(_ context.Context, j *lifecycle.Job, _ *lifecycle.Batch) []p2p.Peer {
+			return []p2p.Peer{{Key: j.Spec.Indexer}}
+		}
 	}
+	r := &Referee{cfg: cfg}
 	b, err := execute.NewBlind(execute.BlindConfig{
 		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
-		Holders: cfg.Holders, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Remember: remembered, Log: cfg.Log,
+		Holders: cfg.Holders, Deliver: r.deliver, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Remember: remembered, Log: cfg.Log,
 	}, game(cfg.Chain, cfg.Account))
 	if err != nil {
 		return nil, err
 	}
-	return &Referee{b}, nil
+	r.blind = b
+	return r, nil
 }
 
 // Run judges until ctx ends, and closes the records; call it once.
 func (r *Referee) Run(ctx context.Context) error { return r.blind.Run(ctx) }
+
+func outputKey(digest work.Hash) []byte { return append([]byte("o/"), digest[:]...) }
+
+// deliver fetches the output that a leaf names, and keeps what it is made of, so
+// that Output can give it.
+func (r *Referee) deliver(ctx context.Context, j *lifecycle.Job, i uint64, leaf work.Leaf, holders []p2p.Peer) error {
+	q := wire.OutputRequest{Job: j.ID, Item: i, Digest: leaf.Output}
+	o, err := wire.FetchOutput(ctx, r.cfg.Net, r.cfg.Blobs, r.cfg.Fetcher, q, &leaf, j.Spec.Limits.OutputBytes, holders, nil)
+	if err != nil {
+		return err
+	}
+	var e work.Encoder
+	o.Encode(&e)
+	return r.blind.Keep(outputKey(leaf.Output), e.Bytes(), kept)
+}
+
+// Output gives an output that this referee found for a claim of non-delivery, nil
+// if it has none of that digest.
+func (r *Referee) Output(_ context.Context, q wire.OutputRequest) *wire.Output {
+	raw, err := r.blind.Kept(outputKey(q.Digest))
+	if err != nil || raw == nil {
+		return nil
+	}
+	d := work.NewDecoder(raw)
+	o := &wire.Output{Output: work.DecodeOutput(d)}
+	if d.Done() != nil {
+		return nil
+	}
+	for _, b := range o.Output.Blobs() {
+		if !r.cfg.Blobs.Has(b) {
+			return nil
+		}
+	}
+	return o
+}
 
 // game is judging as the chain sees it.
 func game(chain string, me work.Address) execute.Game {
@@ -102,6 +153,9 @@ func duty(b *lifecycle.Batch, me work.Address) (execute.Duty, bool) {
 		d := execute.Duty{Committed: v.Committed, Revealed: v.Revealed, Deadline: b.Deadline}
 		for _, it := range b.Dispute.Items {
 			d.Positions = append(d.Positions, it.Position)
+		}
+		if b.Dispute.Delivery && len(b.Dispute.Items) == 1 && len(b.Dispute.Items[0].Claims) > 0 {
+			d.Delivery = &b.Dispute.Items[0].Claims[0].Leaf
 		}
 		return d, true
 	}

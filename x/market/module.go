@@ -1,5 +1,5 @@
-// Package market is the chain module of the jobs: posting, cancelling, and the two
-// escrows of each.
+// Package market is the chain module of the jobs: posting, cancelling, the two
+// escrows of each, and reports of their indexers' faults.
 //
 // It owns messages, queries and genesis of that; records and sums are the
 // keeper's, rules are lifecycle's. Genesis is the collections' own form.

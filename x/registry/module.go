@@ -1,5 +1,5 @@
 // Package registry is the chain module of the bonded parties: who provides, who
-// checks, with which peer key and what bond.
+// checks, who indexes, with which peer key, what bond and what unvested pay.
 //
 // It owns messages, queries and genesis of that; records and sums are the
 // keeper's, rules are lifecycle's. Genesis is the collections' own form.

@@ -39,7 +39,8 @@ func initHome(t testing.TB) string {
 		accounts = append(accounts, app.Account{Address: address(n), Balance: ledgertest.Funds})
 	}
 	if err := chainnode.Init(home, chainnode.InitConfig{
-		Genesis:  app.GenesisConfig{Chain: "gotong-test", Time: time.Now(), Params: p, Accounts: accounts},
+		Genesis: app.GenesisConfig{Chain: "gotong-test", Time: time.Now(), Params: p, Accounts: accounts,
+			Governance: app.Governance{Voting: time.Second, Deposit: 10 * work.UgtgPerGtg}},
 		Operator: address(validator), SelfBond: 100 * work.UgtgPerGtg,
 	}); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/cosmos/cosmos-sdk/codec/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
+	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
@@ -15,6 +16,7 @@ import (
 	market "github.com/gotong-network/gotong/x/market/types"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
+	reward "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // encode turns the port's messages into the chain's.
@@ -65,12 +67,32 @@ func Message(sender work.Address, m ledger.Msg) (proto.Message, error) {
 		return &prooftypes.MsgCommitVote{Sender: from, Batch: m.Batch[:], Commitment: m.Commitment[:]}, nil
 	case ledger.RevealVote:
 		return &prooftypes.MsgRevealVote{Sender: from, Batch: m.Batch[:], Salt: m.Salt[:], Leaves: prooftypes.FromLeaves(m.Leaves)}, nil
+	case ledger.ClaimDelivery:
+		return &prooftypes.MsgClaimDelivery{Sender: from, Batch: m.Batch[:], Position: m.Position}, nil
+	case ledger.ReportEquivocation:
+		return &market.MsgReportEquivocation{Sender: from, Job: m.Job[:], A: m.A.Encode(), B: m.B.Encode()}, nil
+	case ledger.ApproveCommons: // refused by the chain unless from is governance
+		return &reward.MsgApproveCommons{Authority: from, Spec: m.Spec.Encode()}, nil
+	case ledger.Decide: // likewise
+		return &prooftypes.MsgDecide{Authority: from, Batch: m.Batch[:], Uphold: m.Uphold}, nil
+	case ledger.Propose:
+		return proposal(from, m)
+	case ledger.VoteProposal:
+		option := gov.OptionNo
+		if m.Yes {
+			option = gov.OptionYes
+		}
+		return &gov.MsgVote{ProposalId: m.Proposal, Voter: from, Option: option}, nil
 	case ledger.Register:
 		return &registry.MsgRegister{Sender: from, Role: uint32(m.Role), Peer: m.Peer[:], Bond: uint64(m.Bond)}, nil
 	case ledger.Unbond:
 		return &registry.MsgUnbond{Sender: from, Role: uint32(m.Role), Amount: uint64(m.Amount)}, nil
 	case ledger.Send:
-		return &bank.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: sdk.Coins{{Denom: work.Denom, Amount: math.NewIntFromUint64(uint64(m.Amount))}}}, nil
+		return &bank.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: coins(m.Amount)}, nil
 	}
 	return nil, fmt.Errorf("no message of the chain for %T", m)
+}
+
+func coins(a work.Amount) sdk.Coins {
+	return sdk.Coins{{Denom: work.Denom, Amount: math.NewIntFromUint64(uint64(a))}}
 }

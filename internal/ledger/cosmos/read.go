@@ -16,6 +16,7 @@ import (
 	market "github.com/gotong-network/gotong/x/market/types"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
+	reward "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // Status implements ledger.Reader.
@@ -147,6 +148,28 @@ func (c *Client) Balance(ctx context.Context, account work.Address) (work.Amount
 	return work.Amount(res.Balance.Amount.Uint64()), nil
 }
 
+// Evidence implements ledger.Reader.
+func (c *Client) Evidence(ctx context.Context, id work.BatchID) ([]ledger.BatchPart, error) {
+	var res prooftypes.QueryEvidenceResponse
+	if _, err := c.query(ctx, "/gotong.proof.v1.Query/Evidence", &prooftypes.QueryEvidenceRequest{Batch: id[:]}, &res); err != nil {
+		return nil, err
+	}
+	parts, err := prooftypes.ToParts(res.Parts)
+	if err != nil {
+		return nil, fmt.Errorf("the node answered evidence that is none: %w", err)
+	}
+	return parts, nil
+}
+
+// Commons implements ledger.Reader.
+func (c *Client) Commons(ctx context.Context) (*lifecycle.Commons, error) {
+	var res reward.QueryCommonsResponse
+	if _, err := c.query(ctx, "/gotong.reward.v1.Query/Commons", &reward.QueryCommonsRequest{}, &res); err != nil {
+		return nil, err
+	}
+	return record[lifecycle.Commons](res.Commons)
+}
+
 // Supply implements ledger.Reader.
 func (c *Client) Supply(ctx context.Context) (ledger.Supply, error) {
 	var res prooftypes.QuerySupplyResponse
@@ -154,7 +177,8 @@ func (c *Client) Supply(ctx context.Context) (ledger.Supply, error) {
 		return ledger.Supply{}, err
 	}
 	return ledger.Supply{Total: work.Amount(res.Total), FeeBurn: work.Amount(res.FeeBurn), SlashBurn: work.Amount(res.SlashBurn),
-		Escrowed: work.Amount(res.Escrowed), Bonded: work.Amount(res.Bonded)}, nil
+		Minted: work.Amount(res.Minted), MintedCommons: work.Amount(res.MintedCommons), Escrowed: work.Amount(res.Escrowed),
+		Bonded: work.Amount(res.Bonded), Unvested: work.Amount(res.Unvested), CommonsPool: work.Amount(res.CommonsPool)}, nil
 }
 
 // Conserved asks the chain to compare what every record says with what its

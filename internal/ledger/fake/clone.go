@@ -1,104 +1,86 @@
 package fake
 
 import (
-	"fmt"
-	"reflect"
-	"sync"
+	"slices"
+
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
 )
 
-// clone copies a record with everything it points to, so that nobody shares
-// memory with the store. A type whose copy is not worked out here panics: the
-// machines' records are made of plain values, slices and pointers.
-func clone[T any](v *T) *T {
-	c := new(T)
-	*c = *v
-	if deep := deepOf(reflect.TypeFor[T]()); deep != nil {
-		deep(reflect.ValueOf(c).Elem())
-	}
-	return c
+// Copies of records that share no memory with them. A test holds them to that, also
+// for fields that come later.
+
+func cloneJob(j *lifecycle.Job) *lifecycle.Job {
+	c := *j
+	c.Copies = cloneSets(j.Copies)
+	return &c
 }
 
-// deepen replaces what a shallow copy shares with its original; nil: nothing is
-// shared.
-type deepen func(v reflect.Value)
-
-var deepens sync.Map // reflect.Type to deepen, worked out once
-
-func deepOf(t reflect.Type) deepen {
-	if d, ok := deepens.Load(t); ok {
-		return d.(deepen)
+func cloneSets(l []work.RangeSet) []work.RangeSet {
+	l = slices.Clone(l)
+	for i := range l {
+		l[i] = slices.Clone(l[i])
 	}
-	d := workOut(t)
-	deepens.Store(t, d)
-	return d
+	return l
 }
 
-func workOut(t reflect.Type) deepen {
-	switch t.Kind() {
-	case reflect.Bool, reflect.String, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return nil
-	case reflect.Array:
-		if deepOf(t.Elem()) == nil {
-			return nil
-		}
-	case reflect.Struct:
-		return deepenStruct(t)
-	case reflect.Slice:
-		return deepenSlice(t)
-	case reflect.Pointer:
-		return deepenPointer(t)
+func cloneBatch(b *lifecycle.Batch) *lifecycle.Batch {
+	c := *b
+	c.Items, c.Placed = slices.Clone(b.Items), cloneSets(b.Placed)
+	c.Draws, c.Decided, c.Transfers = slices.Clone(b.Draws), slices.Clone(b.Decided), slices.Clone(b.Transfers)
+	c.Checks = slices.Clone(b.Checks)
+	for i := range c.Checks {
+		k := &c.Checks[i]
+		k.Draws, k.Leaves = slices.Clone(k.Draws), slices.Clone(k.Leaves)
 	}
-	panic(fmt.Sprintf("fake: records with a %s cannot be copied", t))
+	if b.Dispute != nil {
+		c.Dispute = cloneDispute(b.Dispute)
+	}
+	return &c
 }
 
-func deepenStruct(t reflect.Type) deepen {
-	type field struct {
-		at   int
-		deep deepen
-	}
-	var fields []field
-	for i := range t.NumField() {
-		if d := deepOf(t.Field(i).Type); d != nil {
-			fields = append(fields, field{i, d})
+func cloneDispute(d *lifecycle.Dispute) *lifecycle.Dispute {
+	c := *d
+	c.Items = slices.Clone(d.Items)
+	for i := range c.Items {
+		item := &c.Items[i]
+		item.Claims = slices.Clone(item.Claims)
+		if item.Decided != nil {
+			leaf := *item.Decided
+			item.Decided = &leaf
 		}
 	}
-	if fields == nil {
-		return nil
+	c.Votes = slices.Clone(d.Votes)
+	for i := range c.Votes {
+		c.Votes[i].Leaves = slices.Clone(c.Votes[i].Leaves)
 	}
-	return func(v reflect.Value) {
-		for _, f := range fields {
-			f.deep(v.Field(f.at))
-		}
-	}
+	return &c
 }
 
-func deepenSlice(t reflect.Type) deepen {
-	elem := deepOf(t.Elem())
-	return func(v reflect.Value) {
-		if v.IsNil() {
-			return
-		}
-		c := reflect.MakeSlice(t, v.Len(), v.Len())
-		reflect.Copy(c, v)
-		for i := 0; elem != nil && i < c.Len(); i++ {
-			elem(c.Index(i))
-		}
-		v.Set(c)
-	}
+func cloneParty(p *lifecycle.Party) *lifecycle.Party {
+	c := *p
+	c.Open, c.Vesting = slices.Clone(p.Open), slices.Clone(p.Vesting)
+	return &c
 }
 
-func deepenPointer(t reflect.Type) deepen {
-	elem := deepOf(t.Elem())
-	return func(v reflect.Value) {
-		if v.IsNil() {
-			return
-		}
-		c := reflect.New(t.Elem())
-		c.Elem().Set(v.Elem())
-		if elem != nil {
-			elem(c.Elem())
-		}
-		v.Set(c)
+func cloneSuspension(v *lifecycle.Suspension) *lifecycle.Suspension {
+	return &lifecycle.Suspension{Batches: slices.Clone(v.Batches)}
+}
+
+func cloneCommons(v *lifecycle.Commons) *lifecycle.Commons {
+	c := *v
+	c.Jobs, c.Epochs = slices.Clone(v.Jobs), slices.Clone(v.Epochs)
+	for i := range c.Epochs {
+		e := &c.Epochs[i]
+		e.Jobs, e.Items = slices.Clone(e.Jobs), cloneSets(e.Items)
 	}
+	return &c
+}
+
+func cloneParts(l []lifecycle.Part) []lifecycle.Part {
+	l = slices.Clone(l)
+	for i := range l {
+		l[i].Items, l[i].Assignment.Ranges = slices.Clone(l[i].Items), slices.Clone(l[i].Assignment.Ranges)
+	}
+	return l
 }

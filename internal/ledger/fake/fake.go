@@ -3,12 +3,14 @@
 //
 // It promises the rules of the ledger port, the same result for the same seed and
 // messages, that a failed transaction changes nothing, and that money is
-// conserved: after every block it adds everything up and panics on a difference.
+// conserved: after every block it adds everything up and panics on a difference, also
+// if more was minted for paid work than the fee burn allows.
 //
 // It has no keys (every account may submit), no network, no goroutine of its own
 // and no clock: a block's time is its height times the block interval. A message
 // is executed at once into the block being made, so Submit never waits; followers
-// hear it when Advance closes the block.
+// hear it when Advance closes the block. Governance is simpler than the chain's
+// (governance.go).
 package fake
 
 import (
@@ -30,7 +32,7 @@ type Config struct {
 	Chain      string
 	Params     lifecycle.Params
 	Genesis    map[work.Address]work.Amount // balances
-	Validators []lifecycle.ValidatorPower   // in any order
+	Validators []lifecycle.ValidatorPower   // in any order; their stakes, 1 gtg for 1 of power, are part of the supply
 	Seed       uint64                       // of the beacon
 	// Steer, if set, may replace a block's beacon value as the block begins, as a
 	// proposer can who skips its turn. It must not call the ledger.
@@ -69,7 +71,8 @@ func New(c Config) *Ledger {
 func (l *Ledger) Advance() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.s.begin()
+	l.govern()
+	l.s.beginFinal()
 	if err := l.m.EndBlock(); err != nil {
 		panic(fmt.Sprintf("fake: end of block %d: %v", l.s.height, err))
 	}
@@ -164,6 +167,16 @@ func (l *Ledger) execute(from work.Address, msg ledger.Msg) (err error) {
 		err = l.m.CommitVote(from, v.Batch, v.Commitment)
 	case ledger.RevealVote:
 		err = l.m.RevealVote(from, v.Batch, v.Salt, v.Leaves)
+	case ledger.ClaimDelivery:
+		err = l.m.ClaimDelivery(from, v.Batch, v.Position)
+	case ledger.ReportEquivocation:
+		err = l.m.ReportEquivocation(from, v.Job, v.A, v.B)
+	case ledger.Propose:
+		err = l.propose(from, v)
+	case ledger.VoteProposal:
+		err = l.vote(from, v)
+	case ledger.ApproveCommons, ledger.Decide:
+		err = fmt.Errorf("%w: only governance sends a %T", lifecycle.ErrRefused, msg)
 	case ledger.Register:
 		err = l.m.Register(from, v.Role, v.Peer, v.Bond)
 	case ledger.Unbond:
@@ -257,6 +270,32 @@ func (l *Ledger) Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.s.Parties(role)
+}
+
+// Evidence gives the assignments that a batch used.
+func (l *Ledger) Evidence(ctx context.Context, id work.BatchID) ([]ledger.BatchPart, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	parts, ok := l.s.evidence[id]
+	if !ok {
+		return nil, fmt.Errorf("evidence of batch %s: %w", id, ledger.ErrNotFound)
+	}
+	return cloneParts(parts), ctx.Err()
+}
+
+// Commons gives what the beacon drew for the commons.
+func (l *Ledger) Commons(ctx context.Context) (*lifecycle.Commons, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return cloneCommons(l.s.commons), ctx.Err()
+}
+
+// Stake gives a validator's stake, 0 for one that is none. It is not part of the
+// port.
+func (l *Ledger) Stake(validator work.Address) work.Amount {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.s.pots[staked(validator)]
 }
 
 // Balance gives an account's balance, 0 for one that never had any.

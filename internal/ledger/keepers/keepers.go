@@ -53,6 +53,8 @@ import (
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registrykeeper "github.com/gotong-network/gotong/x/registry/keeper"
 	registrytypes "github.com/gotong-network/gotong/x/registry/types"
+	rewardkeeper "github.com/gotong-network/gotong/x/reward/keeper"
+	rewardtypes "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // Prefixes of the text forms of addresses, as the application sets them.
@@ -63,12 +65,18 @@ func init() {
 	c.SetBech32PrefixForConsensusNode(p+"valcons", p+"valconspub")
 }
 
-// origin mints the balances of genesis; no module of the application does.
-const origin = "genesis"
+// origin mints the balances of genesis, and stakes holds the validators' stakes; no
+// module of the application does either.
+const (
+	origin = "genesis"
+	stakes = "stakes"
+)
 
 // moduleAccounts are the accounts of modules, with what each may do.
 var moduleAccounts = map[string][]string{
 	origin:                     {authtypes.Minter},
+	stakes:                     {authtypes.Burner},
+	rewardtypes.ModuleName:     {authtypes.Minter, authtypes.Burner},
 	authtypes.FeeCollectorName: nil,
 	markettypes.ModuleName:     {authtypes.Burner},
 	registrytypes.ModuleName:   {authtypes.Burner},
@@ -102,6 +110,8 @@ type Ledger struct {
 	market   marketkeeper.Keeper
 	beacon   beaconkeeper.Keeper
 	proof    proofkeeper.Keeper
+	reward   rewardkeeper.Keeper
+	staking  *staking
 }
 
 var _ ledger.Submitter = (*Ledger)(nil)
@@ -124,7 +134,7 @@ func New(c Config) (*Ledger, error) {
 	cdc := codec.NewProtoCodec(interfaces)
 
 	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName,
-		prooftypes.ModuleName, beacontypes.ModuleName)
+		prooftypes.ModuleName, beacontypes.ModuleName, rewardtypes.ModuleName)
 	db := dbm.NewMemDB()
 	stores := store.NewCommitMultiStore(db, log.NewNopLogger())
 	for _, k := range keys {
@@ -139,12 +149,14 @@ func New(c Config) (*Ledger, error) {
 	authority := string(c.Governance)
 	authK := authkeeper.NewAccountKeeper(cdc, service(authtypes.StoreKey), authtypes.ProtoBaseAccount, moduleAccounts, account, registrytypes.AddressPrefix, authority)
 	l.bank = bankkeeper.NewBaseKeeper(cdc, service(banktypes.StoreKey), authK, nil, authority, log.NewNopLogger())
-	var errs [4]error
+	var errs [5]error
 	l.registry, errs[0] = registrykeeper.New(service(registrytypes.ModuleName))
 	l.market, errs[1] = marketkeeper.New(service(markettypes.ModuleName))
 	l.beacon, errs[2] = beaconkeeper.New(service(beacontypes.ModuleName), nil)
+	l.reward, errs[4] = rewardkeeper.New(service(rewardtypes.ModuleName), l.bank)
+	l.staking = &staking{bank: l.bank, flows: l.reward}
 	l.proof, errs[3] = proofkeeper.New(service(prooftypes.ModuleName), proofkeeper.Neighbours{
-		Bank: l.bank, Staking: staking(c.Validators), Market: l.market, Registry: l.registry, Beacon: l.beacon})
+		Bank: l.bank, Staking: l.staking, Market: l.market, Registry: l.registry, Reward: l.reward, Beacon: l.beacon})
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, fmt.Errorf("keepers: %w", err)
 	}
@@ -188,6 +200,12 @@ func (l *Ledger) genesis(server proofkeeper.MsgServer) error {
 		if err := l.bank.SendCoinsFromModuleToAccount(l.ctx, origin, to, coins); err != nil {
 			return err
 		}
+	}
+	if err := l.staking.bond(l.ctx, l.config.Validators); err != nil {
+		return err
+	}
+	if err := l.reward.Begin(l.ctx); err != nil {
+		return err
 	}
 	params, err := json.Marshal(l.config.Params)
 	if err != nil {
@@ -264,23 +282,6 @@ func (l *Ledger) Submit(ctx context.Context, from work.Address, msgs ...ledger.M
 	write()
 	l.txs++
 	return ledger.Included{Height: l.ctx.BlockHeight(), TxHash: fmt.Sprintf("%064X", l.txs)}, nil
-}
-
-// staking gives the validators that a trial wants.
-type staking []lifecycle.ValidatorPower
-
-// IterateLastValidatorPowers implements the proof module's StakingKeeper.
-func (s staking) IterateLastValidatorPowers(_ context.Context, f func(sdk.ValAddress, int64) bool) error {
-	for _, v := range s {
-		b, err := accountBytes(v.Account)
-		if err != nil {
-			return err
-		}
-		if f(sdk.ValAddress(b), v.Power) {
-			return nil
-		}
-	}
-	return nil
 }
 
 // watch keeps the first error that the modules log: a record that got stuck.

@@ -20,20 +20,33 @@ type results struct {
 	id       work.BatchID
 	provider work.Address
 	items    work.RangeSet
+	part     lifecycle.Part
 	leaves   []work.Leaf
 	nodes    []work.Node
 	salt     work.Hash
+
+	inWindow func(id work.BatchID)              // done once, when the window opens
+	verdict  func(*lifecycle.Batch) []work.Leaf // of the referee; judged if nil
 }
 
 // batch commits items whose leaves are as leaf says, plays every role until the
 // batch has ended, and gives its record.
 func (s *suite) batch(job work.JobID, provider work.Address, lo, hi uint64, leaf func(uint64) work.Leaf) *lifecycle.Batch {
 	s.Helper()
+	items := work.NewRangeSet(work.Range{Lo: lo, Hi: hi})
+	a := work.Assignment{Chain: s.Chain, Job: job, Provider: provider, Attempt: 1, Ranges: items, Price: 1e6, ExpiresHeight: s.height() + 500}
+	a.Sign(s.indexer)
+	return s.commit(job, provider, lifecycle.Part{Assignment: a, Items: items}, leaf).play()
+}
+
+// commit commits a part's items.
+func (s *suite) commit(job work.JobID, provider work.Address, part lifecycle.Part, leaf func(uint64) work.Leaf) *results {
+	s.Helper()
 	s.salts++
 	var e work.Encoder
 	e.U64(s.salts)
-	items := work.NewRangeSet(work.Range{Lo: lo, Hi: hi})
-	r := &results{s: s, provider: provider, items: items, salt: work.Sum("salt", e.Bytes())}
+	items := part.Items
+	r := &results{s: s, provider: provider, items: items, part: part, salt: work.Sum("salt", e.Bytes())}
 	var most work.Fuel
 	for k := range items.Len() {
 		l := leaf(items.At(k))
@@ -43,16 +56,20 @@ func (s *suite) batch(job work.JobID, provider work.Address, lo, hi uint64, leaf
 	}
 	root, err := work.Root(r.nodes)
 	s.check(err)
-	st, err := s.Ledger.Status(s.ctx)
-	s.check(err)
-	a := work.Assignment{Chain: s.Chain, Job: job, Provider: provider, Attempt: 1, Ranges: items, Price: 1e6, ExpiresHeight: st.Height + 500}
-	a.Sign(s.indexer)
-	s.must(provider, ledger.CommitBatch{Job: job, Parts: []lifecycle.Part{{Assignment: a, Items: items}}, Root: root, MaxItemFuel: most})
+	s.must(provider, ledger.CommitBatch{Job: job, Parts: []lifecycle.Part{part}, Root: root, MaxItemFuel: most})
 	r.id = work.BatchIDOf(s.Chain, job, provider, items, root)
+	return r
+}
+
+// play plays every role until the batch has ended.
+func (r *results) play() *lifecycle.Batch {
+	s := r.s
+	s.Helper()
 	for {
 		b, err := s.Ledger.Batch(s.ctx, r.id)
 		s.check(err)
 		if b.Phase.Final() {
+			s.ended[b.Phase]++
 			return b
 		}
 		if !r.act(b) {
@@ -89,6 +106,18 @@ func (r *results) act(b *lifecycle.Batch) bool {
 				s.must(c.Checker, ledger.RevealCheck{Batch: r.id, Salt: checkSalt(c.Checker), Leaves: r.checked(b, c)})
 			}
 		}
+		return true
+	case lifecycle.Window:
+		if r.inWindow != nil {
+			r.inWindow(r.id)
+			r.inWindow = nil
+			return true
+		}
+	case lifecycle.Answering:
+		at := b.Dispute.Items[0].Position
+		path, err := work.Path(r.nodes, at)
+		s.check(err)
+		s.must(r.provider, ledger.AnswerChallenge{Batch: r.id, Opening: lifecycle.ItemOpening{Position: at, Node: r.nodes[at], Path: path}, Leaf: r.leaves[at]})
 		return true
 	case lifecycle.Voting:
 		s.must(s.Validator, ledger.CommitVote{Batch: r.id, Commitment: lifecycle.VoteCommitment(s.Chain, r.id, s.Validator, r.judged(b), checkSalt(s.Validator))})
@@ -129,6 +158,9 @@ func (r *results) checked(b *lifecycle.Batch, c *lifecycle.Check) (l []work.Leaf
 
 // judged are the leaves that an honest referee finds.
 func (r *results) judged(b *lifecycle.Batch) (l []work.Leaf) {
+	if r.verdict != nil {
+		return r.verdict(b)
+	}
 	for _, i := range b.Dispute.Items {
 		l = append(l, truth(r.items.At(i.Position)))
 	}

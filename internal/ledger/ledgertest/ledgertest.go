@@ -43,7 +43,7 @@ const Funds = 1000 * gtg
 func Run(t *testing.T, n Network) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	s := &suite{T: t, Network: n, ctx: ctx, indexer: sign.FromSeed([32]byte{7})}
+	s := &suite{T: t, Network: n, ctx: ctx, indexer: sign.FromSeed([32]byte{7}), ended: map[lifecycle.Phase]int{}}
 	before := s.supply()
 	s.register()
 	s.refusals()
@@ -51,10 +51,13 @@ func Run(t *testing.T, n Network) {
 	job := s.createJob()
 	s.honest(job)
 	s.cheat(job)
+	s.claims(job)
+	s.equivocation(job)
 	s.closeJob(job)
+	s.commons()
 	s.history()
 	after := s.supply()
-	if after.Total+after.FeeBurn+after.SlashBurn != before.Total || after.FeeBurn == 0 || after.SlashBurn == 0 {
+	if after.Total+after.FeeBurn+after.SlashBurn != before.Total+after.Minted+after.MintedCommons || after.FeeBurn == 0 || after.SlashBurn == 0 {
 		t.Errorf("supply before %+v, after %+v: what is missing was not burned", before, after)
 	}
 	if after.Escrowed != 0 {
@@ -69,6 +72,7 @@ type suite struct {
 	indexer sign.PrivateKey
 	params  lifecycle.Params
 	salts   uint64
+	ended   map[lifecycle.Phase]int // batches
 }
 
 func (s *suite) must(from work.Address, msgs ...ledger.Msg) ledger.Included {
@@ -106,6 +110,13 @@ func (s *suite) check(err error) {
 	if err != nil {
 		s.Fatal(err)
 	}
+}
+
+func (s *suite) height() int64 {
+	s.Helper()
+	st, err := s.Ledger.Status(s.ctx)
+	s.check(err)
+	return st.Height
 }
 
 // nextBlock waits until the chain has one block more.
@@ -245,8 +256,22 @@ func (s *suite) honest(job work.JobID) {
 	}
 	share, err := work.MulDiv(b.Pay, s.params.ProviderPermille, 1000)
 	s.check(err)
-	if got := s.balance(s.Honest) - before; got != share {
-		s.Errorf("a batch of %d paid %d, want %d", b.Pay, got, share)
+	var vests, rewarded work.Amount
+	for _, t := range b.Transfers {
+		switch {
+		case t.ToPot == lifecycle.PotVesting:
+			vests += t.Amount
+		case t.Reason == lifecycle.ReasonMint:
+			rewarded += t.Amount
+		}
+	}
+	p, err := s.Ledger.Party(s.ctx, lifecycle.RoleProvider, s.Honest)
+	s.check(err)
+	if got := s.balance(s.Honest) + p.Bond + p.Unvested - before; got != 100*gtg+share+rewarded || p.Unvested != vests || rewarded == 0 {
+		s.Errorf("a batch of %d paid %d more than the bond, want %d and a reward of %d", b.Pay, got, share, rewarded)
+	}
+	if v := s.supply(); v.Minted != rewarded || v.Unvested != vests {
+		s.Errorf("the supply has %d minted, %d unvested; the batch moved %d and %d", v.Minted, v.Unvested, rewarded, vests)
 	}
 }
 
@@ -292,7 +317,7 @@ func (s *suite) closeJob(job work.JobID) {
 	s.must(s.Client, ledger.CancelJob{Job: job, Release: &release})
 	j, err := s.Ledger.Job(s.ctx, job)
 	s.check(err)
-	if j.State != lifecycle.JobClosed || j.Spec.Escrow+j.Spec.CheckEscrow != j.PaidWork+j.PaidChecks+j.Refunded {
+	if j.State != lifecycle.JobClosed || j.Spec.Escrow+j.Spec.CheckEscrow != j.PaidWork+j.PaidChecks+j.Fined+j.Refunded {
 		s.Errorf("a released job is %+v", j)
 	}
 	if got := s.balance(s.Client) - before; got != j.Refunded {
@@ -328,6 +353,7 @@ func (s *suite) history() {
 	}
 	var settled, voided, jobs int
 	sums := make(map[lifecycle.Reason]work.Amount)
+	var fees, burns, minted, emitted work.Amount
 	for _, b := range one {
 		for _, e := range b.Events {
 			switch {
@@ -339,15 +365,25 @@ func (s *suite) history() {
 				jobs++
 			case e.Kind == lifecycle.EventTransfer:
 				sums[e.Transfer.Reason] += e.Transfer.Amount
+				switch t := e.Transfer; {
+				case t.ToPot == lifecycle.PotBurn && t.Reason == lifecycle.ReasonFeeBurn:
+					fees += t.Amount
+				case t.ToPot == lifecycle.PotBurn:
+					burns += t.Amount
+				case t.FromPot == lifecycle.PotMint && t.Reason == lifecycle.ReasonMint:
+					minted += t.Amount
+				case t.FromPot == lifecycle.PotMint:
+					emitted += t.Amount
+				}
 			}
 		}
 	}
-	if settled != 2 || voided != 1 || jobs < 2 {
-		s.Errorf("events tell of %d settled and %d void batches and %d changes of jobs", settled, voided, jobs)
+	if settled != s.ended[lifecycle.Settled] || voided != s.ended[lifecycle.Void] || jobs < 2 {
+		s.Errorf("events tell of %d settled and %d void batches and %d changes of jobs, there were %v", settled, voided, jobs, s.ended)
 	}
 	v := s.supply()
-	if sums[lifecycle.ReasonFeeBurn] != v.FeeBurn || sums[lifecycle.ReasonSlash] != v.SlashBurn {
-		s.Errorf("events tell burns of %d and %d, the supply %d and %d", sums[lifecycle.ReasonFeeBurn], sums[lifecycle.ReasonSlash], v.FeeBurn, v.SlashBurn)
+	if fees != v.FeeBurn || burns != v.SlashBurn || minted != v.Minted || emitted != v.MintedCommons {
+		s.Errorf("events tell burns of %d and %d, mints of %d and %d; the supply is %+v", fees, burns, minted, emitted, v)
 	}
 	if sums[lifecycle.ReasonEscrow] != 250*gtg {
 		s.Errorf("events tell escrows of %d", sums[lifecycle.ReasonEscrow])

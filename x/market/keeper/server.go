@@ -64,6 +64,29 @@ func (s MsgServer) CancelJob(ctx context.Context, m *types.MsgCancelJob) (*types
 	})
 }
 
+// ReportEquivocation implements types.MsgServer.
+func (s MsgServer) ReportEquivocation(ctx context.Context, m *types.MsgReportEquivocation) (*types.MsgReportEquivocationResponse, error) {
+	return &types.MsgReportEquivocationResponse{}, s.Machine.Do(ctx, func(mc lifecycle.Machine) error {
+		sender, err := field.Account(m.Sender)
+		if err != nil {
+			return err
+		}
+		id, err := field.Hash("job id", m.Job)
+		if err != nil {
+			return err
+		}
+		a, err := work.DecodeAssignment(m.A)
+		if err != nil {
+			return err
+		}
+		b, err := work.DecodeAssignment(m.B)
+		if err != nil {
+			return err
+		}
+		return mc.ReportEquivocation(sender, id, *a, *b)
+	})
+}
+
 // QueryServer answers the market's queries.
 type QueryServer struct{ Keeper Keeper }
 

@@ -222,38 +222,150 @@ func (m *MsgCancelJobResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgCancelJobResponse proto.InternalMessageInfo
 
+// MsgReportEquivocation shows two assignments of one attempt, to two providers, of
+// overlapping items, signed by the job's indexer.
+type MsgReportEquivocation struct {
+	Sender string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Job    []byte `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	A      []byte `protobuf:"bytes,3,opt,name=a,proto3" json:"a,omitempty"`
+	B      []byte `protobuf:"bytes,4,opt,name=b,proto3" json:"b,omitempty"`
+}
+
+func (m *MsgReportEquivocation) Reset()         { *m = MsgReportEquivocation{} }
+func (m *MsgReportEquivocation) String() string { return proto.CompactTextString(m) }
+func (*MsgReportEquivocation) ProtoMessage()    {}
+func (*MsgReportEquivocation) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{4}
+}
+func (m *MsgReportEquivocation) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgReportEquivocation) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgReportEquivocation.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgReportEquivocation) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgReportEquivocation.Merge(m, src)
+}
+func (m *MsgReportEquivocation) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgReportEquivocation) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgReportEquivocation.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgReportEquivocation proto.InternalMessageInfo
+
+func (m *MsgReportEquivocation) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgReportEquivocation) GetJob() []byte {
+	if m != nil {
+		return m.Job
+	}
+	return nil
+}
+
+func (m *MsgReportEquivocation) GetA() []byte {
+	if m != nil {
+		return m.A
+	}
+	return nil
+}
+
+func (m *MsgReportEquivocation) GetB() []byte {
+	if m != nil {
+		return m.B
+	}
+	return nil
+}
+
+type MsgReportEquivocationResponse struct {
+}
+
+func (m *MsgReportEquivocationResponse) Reset()         { *m = MsgReportEquivocationResponse{} }
+func (m *MsgReportEquivocationResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgReportEquivocationResponse) ProtoMessage()    {}
+func (*MsgReportEquivocationResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{5}
+}
+func (m *MsgReportEquivocationResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgReportEquivocationResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgReportEquivocationResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgReportEquivocationResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgReportEquivocationResponse.Merge(m, src)
+}
+func (m *MsgReportEquivocationResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgReportEquivocationResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgReportEquivocationResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgReportEquivocationResponse proto.InternalMessageInfo
+
 func init() {
 	proto.RegisterType((*MsgCreateJob)(nil), "gotong.market.v1.MsgCreateJob")
 	proto.RegisterType((*MsgCreateJobResponse)(nil), "gotong.market.v1.MsgCreateJobResponse")
 	proto.RegisterType((*MsgCancelJob)(nil), "gotong.market.v1.MsgCancelJob")
 	proto.RegisterType((*MsgCancelJobResponse)(nil), "gotong.market.v1.MsgCancelJobResponse")
+	proto.RegisterType((*MsgReportEquivocation)(nil), "gotong.market.v1.MsgReportEquivocation")
+	proto.RegisterType((*MsgReportEquivocationResponse)(nil), "gotong.market.v1.MsgReportEquivocationResponse")
 }
 
 func init() { proto.RegisterFile("gotong/market/v1/tx.proto", fileDescriptor_eab30d7cca917739) }
 
 var fileDescriptor_eab30d7cca917739 = []byte{
-	// 326 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xe2, 0x92, 0x4c, 0xcf, 0x2f, 0xc9,
-	0xcf, 0x4b, 0xd7, 0xcf, 0x4d, 0x2c, 0xca, 0x4e, 0x2d, 0xd1, 0x2f, 0x33, 0xd4, 0x2f, 0xa9, 0xd0,
-	0x2b, 0x28, 0xca, 0x2f, 0xc9, 0x17, 0x12, 0x80, 0x48, 0xe9, 0x41, 0xa4, 0xf4, 0xca, 0x0c, 0xa5,
-	0xc4, 0x93, 0xf3, 0x8b, 0x73, 0xf3, 0x8b, 0xf5, 0x73, 0x8b, 0xd3, 0x41, 0x2a, 0x73, 0x8b, 0xd3,
-	0x21, 0x4a, 0x95, 0xdc, 0xb9, 0x78, 0x7c, 0x8b, 0xd3, 0x9d, 0x8b, 0x52, 0x13, 0x4b, 0x52, 0xbd,
-	0xf2, 0x93, 0x84, 0xc4, 0xb8, 0xd8, 0x8a, 0x53, 0xf3, 0x52, 0x52, 0x8b, 0x24, 0x18, 0x15, 0x18,
-	0x35, 0x38, 0x83, 0xa0, 0x3c, 0x21, 0x21, 0x2e, 0x96, 0xe2, 0x82, 0xd4, 0x64, 0x09, 0x26, 0x05,
-	0x46, 0x0d, 0x9e, 0x20, 0x30, 0xdb, 0x8a, 0xbb, 0xe9, 0xf9, 0x06, 0x2d, 0xa8, 0x02, 0x25, 0x0d,
-	0x2e, 0x11, 0x64, 0x83, 0x82, 0x52, 0x8b, 0x0b, 0xf2, 0xf3, 0x8a, 0x53, 0x85, 0x04, 0xb8, 0x98,
-	0xb3, 0xf2, 0x93, 0xc0, 0xa6, 0xf1, 0x04, 0x81, 0x98, 0x4a, 0xf1, 0x10, 0x2b, 0x13, 0xf3, 0x92,
-	0x53, 0x73, 0xf0, 0x59, 0x09, 0xd5, 0xc9, 0x04, 0xd7, 0x29, 0x24, 0xc1, 0xc5, 0x5e, 0x94, 0x9a,
-	0x93, 0x9a, 0x58, 0x9c, 0x2a, 0xc1, 0x0c, 0x16, 0x85, 0x71, 0x51, 0x9d, 0x22, 0x06, 0x71, 0x0a,
-	0xcc, 0x02, 0x98, 0x53, 0x8c, 0xb6, 0x31, 0x72, 0x31, 0xfb, 0x16, 0xa7, 0x0b, 0x05, 0x73, 0x71,
-	0x22, 0x3c, 0x2c, 0xa7, 0x87, 0x1e, 0x58, 0x7a, 0xc8, 0xfe, 0x90, 0x52, 0xc3, 0x2f, 0x0f, 0xf7,
-	0x27, 0xc8, 0x50, 0xb8, 0x97, 0x70, 0x18, 0x0a, 0x93, 0xc7, 0x65, 0x28, 0xba, 0x8b, 0xa5, 0x58,
-	0x1b, 0x9e, 0x6f, 0xd0, 0x62, 0x74, 0xf2, 0x3c, 0xf1, 0x48, 0x8e, 0xf1, 0xc2, 0x23, 0x39, 0xc6,
-	0x07, 0x8f, 0xe4, 0x18, 0x27, 0x3c, 0x96, 0x63, 0xb8, 0xf0, 0x58, 0x8e, 0xe1, 0xc6, 0x63, 0x39,
-	0x86, 0x28, 0xfd, 0xf4, 0xcc, 0x92, 0x8c, 0xd2, 0x24, 0xbd, 0xe4, 0xfc, 0x5c, 0x7d, 0x88, 0x91,
-	0xba, 0x79, 0xa9, 0x25, 0xe5, 0xf9, 0x45, 0xd9, 0x50, 0xae, 0x7e, 0x05, 0x2c, 0x81, 0x94, 0x54,
-	0x16, 0xa4, 0x16, 0x27, 0xb1, 0x81, 0xa3, 0xdd, 0x18, 0x10, 0x00, 0x00, 0xff, 0xff, 0xe2, 0x94,
-	0x58, 0xd8, 0x3e, 0x02, 0x00, 0x00,
+	// 395 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x94, 0x53, 0xcd, 0x4e, 0xe2, 0x50,
+	0x18, 0xe5, 0x02, 0xc3, 0x84, 0x3b, 0x5d, 0x90, 0x9b, 0x19, 0xa6, 0xd3, 0x64, 0x3a, 0xa4, 0x8b,
+	0x91, 0x90, 0xd8, 0x1b, 0x74, 0xe7, 0x52, 0x63, 0x8c, 0x26, 0x6c, 0xea, 0xce, 0x8d, 0x69, 0xeb,
+	0x97, 0x2b, 0x3f, 0xed, 0xad, 0xbd, 0x17, 0xc4, 0x9d, 0xf1, 0x09, 0x7c, 0x0a, 0xd7, 0x3c, 0x86,
+	0x4b, 0x96, 0x2e, 0x0d, 0x2c, 0x78, 0x0d, 0xd3, 0x3f, 0x04, 0x04, 0xa2, 0xbb, 0xef, 0xf4, 0x3b,
+	0xdf, 0x39, 0x27, 0xa7, 0x2d, 0xfe, 0xc3, 0xb8, 0xe4, 0x3e, 0xa3, 0x9e, 0x1d, 0x76, 0x41, 0xd2,
+	0x41, 0x93, 0xca, 0xa1, 0x19, 0x84, 0x5c, 0x72, 0x52, 0x49, 0x56, 0x66, 0xb2, 0x32, 0x07, 0x4d,
+	0xed, 0xb7, 0xcb, 0x85, 0xc7, 0x05, 0xf5, 0x04, 0x8b, 0x98, 0x9e, 0x60, 0x09, 0xd5, 0x38, 0xc1,
+	0x4a, 0x4b, 0xb0, 0xa3, 0x10, 0x6c, 0x09, 0x67, 0xdc, 0x21, 0x55, 0x5c, 0x12, 0xe0, 0x5f, 0x41,
+	0xa8, 0xa2, 0x1a, 0xaa, 0x97, 0xad, 0x14, 0x11, 0x82, 0x8b, 0x22, 0x00, 0x57, 0xcd, 0xd7, 0x50,
+	0x5d, 0xb1, 0xe2, 0xf9, 0xe0, 0xc7, 0xc3, 0x6c, 0xd4, 0x48, 0x09, 0x46, 0x1d, 0xff, 0x5c, 0x14,
+	0xb2, 0x40, 0x04, 0xdc, 0x17, 0x40, 0x2a, 0xb8, 0xd0, 0xe1, 0x4e, 0xac, 0xa6, 0x58, 0xd1, 0x68,
+	0x5c, 0x26, 0x96, 0xb6, 0xef, 0x42, 0x6f, 0x9b, 0x65, 0x7a, 0x99, 0x9f, 0x5f, 0x12, 0x15, 0x7f,
+	0x0f, 0xa1, 0x07, 0xb6, 0x00, 0xb5, 0x10, 0x3f, 0xcd, 0xe0, 0x72, 0x94, 0x6a, 0x12, 0x25, 0x33,
+	0xc8, 0xa2, 0x18, 0x1d, 0xfc, 0xab, 0x25, 0x98, 0x05, 0x01, 0x0f, 0xe5, 0xf1, 0x4d, 0xbf, 0x3d,
+	0xe0, 0xae, 0x2d, 0xdb, 0xdc, 0xff, 0x42, 0x02, 0x05, 0x23, 0x3b, 0xf5, 0x46, 0x76, 0x84, 0x1c,
+	0xb5, 0x98, 0x20, 0x67, 0x39, 0xc3, 0x3f, 0xfc, 0x77, 0xad, 0x57, 0x16, 0x66, 0xef, 0x29, 0x8f,
+	0x0b, 0x2d, 0xc1, 0xc8, 0x39, 0x2e, 0xbf, 0xb7, 0xaf, 0x9b, 0xab, 0x6f, 0xce, 0x5c, 0x2c, 0x55,
+	0xfb, 0xbf, 0x7d, 0x3f, 0x2f, 0x3d, 0x12, 0x9d, 0xf7, 0xbb, 0x41, 0x34, 0xdb, 0x6f, 0x12, 0x5d,
+	0xad, 0x8f, 0xf8, 0x98, 0xac, 0xe9, 0x6e, 0x67, 0xed, 0xf5, 0x47, 0xa2, 0x46, 0x3f, 0x49, 0xcc,
+	0xfc, 0xb4, 0x6f, 0xf7, 0xb3, 0x51, 0x03, 0x1d, 0x9e, 0x3e, 0x4f, 0x74, 0x34, 0x9e, 0xe8, 0xe8,
+	0x75, 0xa2, 0xa3, 0xc7, 0xa9, 0x9e, 0x1b, 0x4f, 0xf5, 0xdc, 0xcb, 0x54, 0xcf, 0x5d, 0x50, 0xd6,
+	0x96, 0xd7, 0x7d, 0xc7, 0x74, 0xb9, 0x47, 0x13, 0xed, 0x5d, 0x1f, 0xe4, 0x2d, 0x0f, 0xbb, 0x29,
+	0xa4, 0xc3, 0xec, 0xef, 0x90, 0x77, 0x01, 0x08, 0xa7, 0x14, 0x7f, 0xf3, 0xfb, 0x6f, 0x01, 0x00,
+	0x00, 0xff, 0xff, 0x42, 0x66, 0xaf, 0x34, 0x3b, 0x03, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -270,6 +382,7 @@ const _ = grpc.SupportPackageIsVersion4
 type MsgClient interface {
 	CreateJob(ctx context.Context, in *MsgCreateJob, opts ...grpc.CallOption) (*MsgCreateJobResponse, error)
 	CancelJob(ctx context.Context, in *MsgCancelJob, opts ...grpc.CallOption) (*MsgCancelJobResponse, error)
+	ReportEquivocation(ctx context.Context, in *MsgReportEquivocation, opts ...grpc.CallOption) (*MsgReportEquivocationResponse, error)
 }
 
 type msgClient struct {
@@ -298,10 +411,20 @@ func (c *msgClient) CancelJob(ctx context.Context, in *MsgCancelJob, opts ...grp
 	return out, nil
 }
 
+func (c *msgClient) ReportEquivocation(ctx context.Context, in *MsgReportEquivocation, opts ...grpc.CallOption) (*MsgReportEquivocationResponse, error) {
+	out := new(MsgReportEquivocationResponse)
+	err := c.cc.Invoke(ctx, "/gotong.market.v1.Msg/ReportEquivocation", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MsgServer is the server API for Msg service.
 type MsgServer interface {
 	CreateJob(context.Context, *MsgCreateJob) (*MsgCreateJobResponse, error)
 	CancelJob(context.Context, *MsgCancelJob) (*MsgCancelJobResponse, error)
+	ReportEquivocation(context.Context, *MsgReportEquivocation) (*MsgReportEquivocationResponse, error)
 }
 
 // UnimplementedMsgServer can be embedded to have forward compatible implementations.
@@ -313,6 +436,9 @@ func (*UnimplementedMsgServer) CreateJob(ctx context.Context, req *MsgCreateJob)
 }
 func (*UnimplementedMsgServer) CancelJob(ctx context.Context, req *MsgCancelJob) (*MsgCancelJobResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method CancelJob not implemented")
+}
+func (*UnimplementedMsgServer) ReportEquivocation(ctx context.Context, req *MsgReportEquivocation) (*MsgReportEquivocationResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ReportEquivocation not implemented")
 }
 
 func RegisterMsgServer(s grpc1.Server, srv MsgServer) {
@@ -355,6 +481,24 @@ func _Msg_CancelJob_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_ReportEquivocation_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgReportEquivocation)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).ReportEquivocation(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.market.v1.Msg/ReportEquivocation",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).ReportEquivocation(ctx, req.(*MsgReportEquivocation))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var Msg_serviceDesc = _Msg_serviceDesc
 var _Msg_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "gotong.market.v1.Msg",
@@ -367,6 +511,10 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelJob",
 			Handler:    _Msg_CancelJob_Handler,
+		},
+		{
+			MethodName: "ReportEquivocation",
+			Handler:    _Msg_ReportEquivocation_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
@@ -507,6 +655,80 @@ func (m *MsgCancelJobResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *MsgReportEquivocation) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgReportEquivocation) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgReportEquivocation) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.B) > 0 {
+		i -= len(m.B)
+		copy(dAtA[i:], m.B)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.B)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.A) > 0 {
+		i -= len(m.A)
+		copy(dAtA[i:], m.A)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.A)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Job) > 0 {
+		i -= len(m.Job)
+		copy(dAtA[i:], m.Job)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Job)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgReportEquivocationResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgReportEquivocationResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgReportEquivocationResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintTx(dAtA []byte, offset int, v uint64) int {
 	offset -= sovTx(v)
 	base := offset
@@ -570,6 +792,40 @@ func (m *MsgCancelJob) Size() (n int) {
 }
 
 func (m *MsgCancelJobResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgReportEquivocation) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Job)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.A)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.B)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgReportEquivocationResponse) Size() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -961,6 +1217,240 @@ func (m *MsgCancelJobResponse) Unmarshal(dAtA []byte) error {
 		}
 		if fieldNum <= 0 {
 			return fmt.Errorf("proto: MsgCancelJobResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgReportEquivocation) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgReportEquivocation: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgReportEquivocation: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Job", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Job = append(m.Job[:0], dAtA[iNdEx:postIndex]...)
+			if m.Job == nil {
+				m.Job = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field A", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.A = append(m.A[:0], dAtA[iNdEx:postIndex]...)
+			if m.A == nil {
+				m.A = []byte{}
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field B", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.B = append(m.B[:0], dAtA[iNdEx:postIndex]...)
+			if m.B == nil {
+				m.B = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgReportEquivocationResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgReportEquivocationResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgReportEquivocationResponse: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		default:

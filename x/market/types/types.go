@@ -24,6 +24,6 @@ type Machine interface {
 
 // RegisterInterfaces makes the messages known to a codec.
 func RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCreateJob{}, &MsgCancelJob{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCreateJob{}, &MsgCancelJob{}, &MsgReportEquivocation{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }

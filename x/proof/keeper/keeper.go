@@ -1,6 +1,7 @@
-// Package keeper keeps the batches, their wakes and the protocol's parameters, and
-// lets the pure machines of lifecycle run on the chain's store (state.go): every
-// message about jobs, bonds and batches, and the end of every block.
+// Package keeper keeps the batches, their evidence and wakes, the queue of disputes,
+// the suspended programs and the protocol's parameters, and lets the pure machines
+// of lifecycle run on the chain's store (state.go): every message about jobs, bonds
+// and batches, and the end of every block.
 //
 // It promises that a failed transition leaves no change, that one broken record
 // cannot stop the others or the chain, and that what the records say equals what
@@ -26,9 +27,10 @@ import (
 // Neighbours are the modules that a Keeper speaks to.
 type Neighbours struct {
 	Bank     types.BankKeeper
-	Staking  types.StakingKeeper
+	Staking  StakingKeeper
 	Market   types.MarketKeeper
 	Registry types.RegistryKeeper
+	Reward   RewardKeeper
 	Beacon   types.BeaconKeeper
 }
 
@@ -41,17 +43,15 @@ type Keeper struct {
 	batches collections.Map[[]byte, lifecycle.Batch]
 	byJob   collections.KeySet[collections.Pair[[]byte, []byte]]
 	held    collections.Item[uint64] // ugtg: stakes in open disputes
-	burned  collections.Item[burned]
+
+	court       collections.Item[lifecycle.Court]
+	queue       collections.Map[uint64, []byte] // batch by its number in the queue of disputes
+	suspensions collections.Map[[]byte, lifecycle.Suspension]
+	evidence    collections.Map[[]byte, []byte] // by batch: an encoded QueryEvidenceResponse
 
 	wakeJobs    collections.KeySet[collections.Pair[uint64, []byte]]
 	wakeBatches collections.KeySet[collections.Pair[uint64, []byte]]
 	wakeParties collections.KeySet[collections.Triple[uint64, uint32, string]]
-}
-
-// burned counts what left the supply since genesis, in ugtg.
-type burned struct {
-	Fees    work.Amount `json:"fees"`
-	Slashes work.Amount `json:"slashes"`
 }
 
 // New makes a keeper over a store.
@@ -64,7 +64,10 @@ func New(s store.KVStoreService, n Neighbours) (Keeper, error) {
 		batches:     collections.NewMap(b, collections.NewPrefix(2), "batches", collections.BytesKey, record.JSON[lifecycle.Batch]()),
 		byJob:       collections.NewKeySet(b, collections.NewPrefix(3), "by_job", collections.PairKeyCodec(collections.BytesKey, collections.BytesKey)),
 		held:        collections.NewItem(b, collections.NewPrefix(4), "held", collections.Uint64Value),
-		burned:      collections.NewItem(b, collections.NewPrefix(5), "burned", record.JSON[burned]()),
+		court:       collections.NewItem(b, collections.NewPrefix(9), "court", record.JSON[lifecycle.Court]()),
+		queue:       collections.NewMap(b, collections.NewPrefix(10), "queue", collections.Uint64Key, collections.BytesValue),
+		suspensions: collections.NewMap(b, collections.NewPrefix(11), "suspensions", collections.BytesKey, record.JSON[lifecycle.Suspension]()),
+		evidence:    collections.NewMap(b, collections.NewPrefix(12), "evidence", collections.BytesKey, collections.BytesValue),
 		wakeJobs:    collections.NewKeySet(b, collections.NewPrefix(6), "wake_jobs", atID),
 		wakeBatches: collections.NewKeySet(b, collections.NewPrefix(7), "wake_batches", atID),
 		wakeParties: collections.NewKeySet(b, collections.NewPrefix(8), "wake_parties",
@@ -233,15 +236,6 @@ func (k Keeper) Recount(ctx context.Context) (sum work.Amount, err error) {
 		return err != nil, err
 	})
 	return sum, err
-}
-
-// burnedSoFar counts what left the supply.
-func (k Keeper) burnedSoFar(ctx context.Context) (burned, error) {
-	v, err := k.burned.Get(ctx)
-	if errors.Is(err, collections.ErrNotFound) {
-		return burned{}, nil
-	}
-	return v, err
 }
 
 // page is the most ids of one answer.

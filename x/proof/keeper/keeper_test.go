@@ -22,6 +22,7 @@ import (
 	"github.com/gotong-network/gotong/x/proof/keeper"
 	"github.com/gotong-network/gotong/x/proof/types"
 	registrykeeper "github.com/gotong-network/gotong/x/registry/keeper"
+	rewardkeeper "github.com/gotong-network/gotong/x/reward/keeper"
 )
 
 // account is an account of the network.
@@ -50,6 +51,28 @@ func (b bank) SendCoinsFromModuleToAccount(_ context.Context, module string, _ s
 	return nil
 }
 
+func (b bank) SendCoinsFromModuleToModule(_ context.Context, from, to string, amt sdk.Coins) error {
+	b.held[authtypes.NewModuleAddress(from).String()] -= amt.AmountOf(work.Denom).Int64()
+	b.held[authtypes.NewModuleAddress(to).String()] += amt.AmountOf(work.Denom).Int64()
+	return nil
+}
+
+func (b bank) MintCoins(_ context.Context, module string, amt sdk.Coins) error {
+	b.held[authtypes.NewModuleAddress(module).String()] += amt.AmountOf(work.Denom).Int64()
+	b.held["supply"] += amt.AmountOf(work.Denom).Int64()
+	return nil
+}
+
+func (b bank) BurnCoins(_ context.Context, module string, amt sdk.Coins) error {
+	b.held[authtypes.NewModuleAddress(module).String()] -= amt.AmountOf(work.Denom).Int64()
+	b.held["supply"] -= amt.AmountOf(work.Denom).Int64()
+	return nil
+}
+
+func (b bank) GetSupply(_ context.Context, denom string) sdk.Coin {
+	return sdk.NewInt64Coin(denom, b.held["supply"])
+}
+
 func (b bank) GetBalance(_ context.Context, a sdk.AccAddress, denom string) sdk.Coin {
 	return sdk.NewInt64Coin(denom, b.held[a.String()])
 }
@@ -62,13 +85,14 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	keys := storetypes.NewKVStoreKeys("proof", "market", "registry")
+	keys := storetypes.NewKVStoreKeys("proof", "market", "registry", "reward")
 	ctx := testutil.DefaultContextWithKeys(keys, nil, nil).WithLogger(log.NewNopLogger()).WithBlockHeight(1).WithChainID("test")
 	registry, err1 := registrykeeper.New(runtime.NewKVStoreService(keys["registry"]))
 	market, err2 := marketkeeper.New(runtime.NewKVStoreService(keys["market"]))
 	w := &world{ctx: ctx, registry: registry, bank: bank{held: map[string]int64{}}}
-	k, err3 := keeper.New(runtime.NewKVStoreService(keys["proof"]), keeper.Neighbours{Bank: w.bank, Market: market, Registry: registry})
-	if err := errors.Join(err1, err2, err3); err != nil {
+	reward, err3 := rewardkeeper.New(runtime.NewKVStoreService(keys["reward"]), w.bank)
+	k, err4 := keeper.New(runtime.NewKVStoreService(keys["proof"]), keeper.Neighbours{Bank: w.bank, Market: market, Registry: registry, Reward: reward})
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		t.Fatal(err)
 	}
 	w.k = k

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cosmossdk.io/collections"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -94,6 +95,13 @@ func (s MsgServer) Challenge(ctx context.Context, m *types.MsgChallenge) (*types
 	})
 }
 
+// ClaimDelivery implements types.MsgServer.
+func (s MsgServer) ClaimDelivery(ctx context.Context, m *types.MsgClaimDelivery) (*types.MsgClaimDeliveryResponse, error) {
+	return &types.MsgClaimDeliveryResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		return mc.ClaimDelivery(sender, id, m.Position)
+	})
+}
+
 // AnswerChallenge implements types.MsgServer.
 func (s MsgServer) AnswerChallenge(ctx context.Context, m *types.MsgAnswerChallenge) (*types.MsgAnswerChallengeResponse, error) {
 	return &types.MsgAnswerChallengeResponse{}, s.onBatch(ctx, m.Sender, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
@@ -123,6 +131,16 @@ func (s MsgServer) CommitVote(ctx context.Context, m *types.MsgCommitVote) (*typ
 // RevealVote implements types.MsgServer.
 func (s MsgServer) RevealVote(ctx context.Context, m *types.MsgRevealVote) (*types.MsgRevealVoteResponse, error) {
 	return &types.MsgRevealVoteResponse{}, s.onBatch(ctx, m.Sender, m.Batch, revealing(m.Salt, m.Leaves, lifecycle.Machine.RevealVote))
+}
+
+// Decide implements types.MsgServer.
+func (s MsgServer) Decide(ctx context.Context, m *types.MsgDecide) (*types.MsgDecideResponse, error) {
+	return &types.MsgDecideResponse{}, s.onBatch(ctx, m.Authority, m.Batch, func(mc lifecycle.Machine, sender work.Address, id work.BatchID) error {
+		if string(sender) != s.Authority {
+			return fmt.Errorf("%w: only %s, governance, decides about a frozen batch: propose it", lifecycle.ErrRefused, s.Authority)
+		}
+		return mc.Decide(id, m.Uphold)
+	})
 }
 
 // UpdateParams implements types.MsgServer.
@@ -204,6 +222,23 @@ func (s QueryServer) Batches(ctx context.Context, r *types.QueryBatchesRequest) 
 	return &types.QueryBatchesResponse{Batches: l, More: more}, err
 }
 
+// Evidence implements types.QueryServer.
+func (s QueryServer) Evidence(ctx context.Context, r *types.QueryEvidenceRequest) (*types.QueryEvidenceResponse, error) {
+	id, err := field.Hash("batch id", r.Batch)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	b, err := s.Keeper.evidence.Get(ctx, id[:])
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, status.Error(codes.NotFound, fmt.Sprintf("no assignments of batch %s: it is none, or one of the commons", id))
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := new(types.QueryEvidenceResponse)
+	return v, v.Unmarshal(b)
+}
+
 // Params implements types.QueryServer.
 func (s QueryServer) Params(ctx context.Context, _ *types.QueryParamsRequest) (*types.QueryParamsResponse, error) {
 	p, err := s.Keeper.Params(ctx)
@@ -220,7 +255,11 @@ func (s QueryServer) Supply(ctx context.Context, _ *types.QuerySupplyRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	burned, err := s.Keeper.burnedSoFar(ctx)
+	flows, err := s.Keeper.Reward.Flows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := s.Keeper.Reward.Held(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -232,9 +271,14 @@ func (s QueryServer) Supply(ctx context.Context, _ *types.QuerySupplyRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	bonds, err := s.Keeper.Registry.Held(ctx)
-	return &types.QuerySupplyResponse{Total: uint64(total), FeeBurn: uint64(burned.Fees), SlashBurn: uint64(burned.Slashes),
-		Escrowed: uint64(escrows + stakes), Bonded: uint64(bonds)}, err
+	bonds, err := s.Keeper.Registry.Bonded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unvested, err := s.Keeper.Registry.Unvested(ctx)
+	return &types.QuerySupplyResponse{Total: uint64(total), FeeBurn: uint64(flows.Fees), SlashBurn: uint64(flows.Slashes),
+		Escrowed: uint64(escrows + stakes), Bonded: uint64(bonds), Minted: uint64(flows.Minted), MintedCommons: uint64(flows.Commons),
+		Unvested: uint64(unvested), CommonsPool: uint64(pool)}, err
 }
 
 // Conserved implements types.QueryServer.

@@ -20,6 +20,7 @@ import (
 	market "github.com/gotong-network/gotong/x/market/types"
 	"github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
+	reward "github.com/gotong-network/gotong/x/reward/types"
 )
 
 // state is the chain's store as the machines see it, for one transition.
@@ -91,6 +92,60 @@ func (s *state) Due(height int64) (lifecycle.Due, error) {
 	return s.dueNow, nil
 }
 
+func (s *state) Court() (lifecycle.Court, error) {
+	c, err := s.k.court.Get(s.ctx)
+	if errors.Is(err, collections.ErrNotFound) {
+		return lifecycle.Court{}, nil
+	}
+	return c, err
+}
+
+func (s *state) SetCourt(c lifecycle.Court) error { return s.k.court.Set(s.ctx, c) }
+
+func (s *state) Queued(number uint64) (work.BatchID, error) {
+	b, err := s.k.queue.Get(s.ctx, number)
+	if errors.Is(err, collections.ErrNotFound) {
+		return work.BatchID{}, fmt.Errorf("place %d of the queue of disputes: %w", number, lifecycle.ErrNotFound)
+	}
+	if err != nil {
+		return work.BatchID{}, err
+	}
+	return field.Hash("batch id", b)
+}
+
+func (s *state) SetQueued(number uint64, id work.BatchID) error {
+	if id == (work.BatchID{}) {
+		return s.k.queue.Remove(s.ctx, number)
+	}
+	return s.k.queue.Set(s.ctx, number, id[:])
+}
+
+func (s *state) Suspension(program work.Hash) (*lifecycle.Suspension, error) {
+	v, err := s.k.suspensions.Get(s.ctx, program[:])
+	if errors.Is(err, collections.ErrNotFound) {
+		return nil, fmt.Errorf("suspension of program %s: %w", program, lifecycle.ErrNotFound)
+	}
+	return &v, err
+}
+
+func (s *state) SetSuspension(program work.Hash, v *lifecycle.Suspension) error {
+	if len(v.Batches) == 0 {
+		return s.k.suspensions.Remove(s.ctx, program[:])
+	}
+	return s.k.suspensions.Set(s.ctx, program[:], *v)
+}
+
+func (s *state) Commons() (*lifecycle.Commons, error)  { return s.k.Reward.Commons(s.ctx) }
+func (s *state) SetCommons(c *lifecycle.Commons) error { return s.k.Reward.SetCommons(s.ctx, c) }
+
+func (s *state) SetEvidence(id work.BatchID, parts []lifecycle.Part) error {
+	b, err := (&types.QueryEvidenceResponse{Parts: types.FromParts(parts)}).Marshal()
+	if err != nil {
+		return err
+	}
+	return s.k.evidence.Set(s.ctx, id[:], b)
+}
+
 func (s *state) Emit(e lifecycle.Event) {
 	b, err := json.Marshal(e)
 	if err != nil {
@@ -104,8 +159,10 @@ func moduleOf(p lifecycle.Pot) string {
 	switch p {
 	case lifecycle.PotEscrow, lifecycle.PotCheckEscrow:
 		return market.ModuleName
-	case lifecycle.PotBond:
+	case lifecycle.PotBond, lifecycle.PotVesting:
 		return registry.ModuleName
+	case lifecycle.PotCommons, lifecycle.PotMint:
+		return reward.ModuleName
 	case lifecycle.PotStake:
 		return types.ModuleName
 	case lifecycle.PotValidators:
@@ -125,6 +182,12 @@ func (s *state) Move(_ work.JobID, t lifecycle.Transfer) error {
 }
 
 func (s *state) move(t lifecycle.Transfer) error {
+	if t.FromPot == lifecycle.PotMint {
+		// What is minted begins in the module that mints, and goes on from there.
+		if err := s.k.Reward.Mint(s.ctx, t.Amount, t.Reason); err != nil {
+			return err
+		}
+	}
 	coins := sdk.NewCoins(sdk.NewCoin(work.Denom, math.NewIntFromUint64(uint64(t.Amount))))
 	from, to := moduleOf(t.FromPot), moduleOf(t.ToPot)
 	switch {
@@ -147,14 +210,15 @@ func (s *state) move(t lifecycle.Transfer) error {
 		}
 		return s.k.Bank.SendCoinsFromModuleToAccount(s.ctx, from, b, coins)
 	case from != "" && t.ToPot == lifecycle.PotBurn:
-		if err := s.k.Bank.BurnCoins(s.ctx, from, coins); err != nil {
+		p, err := s.Params()
+		if err != nil {
 			return err
 		}
-		return s.countBurn(t)
+		return s.k.Reward.Burn(s.ctx, from, t.Amount, t.Reason, p.MintPermille)
 	case from != "" && to != "" && from != to:
 		return s.k.Bank.SendCoinsFromModuleToModule(s.ctx, from, to, coins)
 	case from != "" && from == to:
-		return nil // between the two escrows, or two bonds: the records say it all
+		return nil // between the two escrows, two bonds, or bond and unvested pay: the records say it all
 	}
 	return fmt.Errorf("no way for money from pot %d to pot %d", t.FromPot, t.ToPot)
 }
@@ -165,17 +229,4 @@ func accounts(from, to work.Address) (a, b []byte, err error) {
 	}
 	b, err = field.AccountBytes(to)
 	return a, b, err
-}
-
-func (s *state) countBurn(t lifecycle.Transfer) error {
-	b, err := s.k.burnedSoFar(s.ctx)
-	if err != nil {
-		return err
-	}
-	if t.Reason == lifecycle.ReasonFeeBurn {
-		b.Fees += t.Amount
-	} else {
-		b.Slashes += t.Amount
-	}
-	return s.k.burned.Set(s.ctx, b)
 }

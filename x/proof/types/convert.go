@@ -113,11 +113,13 @@ func ToOpenings(l []*Opening) ([]lifecycle.ItemOpening, error) {
 	return r, nil
 }
 
-// FromLeaves puts leaves into a message.
+// FromLeaves puts leaves into a message: nothing for one that could not be fetched.
 func FromLeaves(l []work.Leaf) [][]byte {
 	m := make([][]byte, len(l))
 	for i, v := range l {
-		m[i] = v.Bytes()
+		if v != lifecycle.Unavailable {
+			m[i] = v.Bytes()
+		}
 	}
 	return m
 }
@@ -129,6 +131,10 @@ func ToLeaves(l [][]byte) ([]work.Leaf, error) {
 	}
 	r := make([]work.Leaf, 0, len(l))
 	for i, b := range l {
+		if len(b) == 0 {
+			r = append(r, lifecycle.Unavailable)
+			continue
+		}
 		v, err := work.ParseLeaf(b)
 		if err != nil {
 			return nil, fmt.Errorf("leaf %d: %w", i, err)

@@ -20,7 +20,8 @@ func TestRoundTrip(t *testing.T) {
 		t.Errorf("openings became %+v, %v", got, err)
 	}
 	leaf := work.Leaf{Outcome: work.Outcome{Kind: work.Exited, Code: 3}, Fuel: 9}
-	if got, err := ToLeaves(FromLeaves([]work.Leaf{leaf})); err != nil || !reflect.DeepEqual(got, []work.Leaf{leaf}) {
+	leaves := []work.Leaf{leaf, lifecycle.Unavailable}
+	if got, err := ToLeaves(FromLeaves(leaves)); err != nil || !reflect.DeepEqual(got, leaves) {
 		t.Errorf("leaves became %+v, %v", got, err)
 	}
 }

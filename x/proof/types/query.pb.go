@@ -220,6 +220,95 @@ func (m *QueryBatchesResponse) GetMore() bool {
 	return false
 }
 
+type QueryEvidenceRequest struct {
+	Batch []byte `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+}
+
+func (m *QueryEvidenceRequest) Reset()         { *m = QueryEvidenceRequest{} }
+func (m *QueryEvidenceRequest) String() string { return proto.CompactTextString(m) }
+func (*QueryEvidenceRequest) ProtoMessage()    {}
+func (*QueryEvidenceRequest) Descriptor() ([]byte, []int) {
+	return fileDescriptor_bf9da1f808291eaf, []int{4}
+}
+func (m *QueryEvidenceRequest) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryEvidenceRequest) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryEvidenceRequest.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryEvidenceRequest) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryEvidenceRequest.Merge(m, src)
+}
+func (m *QueryEvidenceRequest) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryEvidenceRequest) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryEvidenceRequest.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryEvidenceRequest proto.InternalMessageInfo
+
+func (m *QueryEvidenceRequest) GetBatch() []byte {
+	if m != nil {
+		return m.Batch
+	}
+	return nil
+}
+
+// QueryEvidenceResponse gives the assignments that a batch used.
+type QueryEvidenceResponse struct {
+	Parts []*Part `protobuf:"bytes,1,rep,name=parts,proto3" json:"parts,omitempty"`
+}
+
+func (m *QueryEvidenceResponse) Reset()         { *m = QueryEvidenceResponse{} }
+func (m *QueryEvidenceResponse) String() string { return proto.CompactTextString(m) }
+func (*QueryEvidenceResponse) ProtoMessage()    {}
+func (*QueryEvidenceResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_bf9da1f808291eaf, []int{5}
+}
+func (m *QueryEvidenceResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *QueryEvidenceResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_QueryEvidenceResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *QueryEvidenceResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_QueryEvidenceResponse.Merge(m, src)
+}
+func (m *QueryEvidenceResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *QueryEvidenceResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_QueryEvidenceResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_QueryEvidenceResponse proto.InternalMessageInfo
+
+func (m *QueryEvidenceResponse) GetParts() []*Part {
+	if m != nil {
+		return m.Parts
+	}
+	return nil
+}
+
 type QueryParamsRequest struct {
 }
 
@@ -227,7 +316,7 @@ func (m *QueryParamsRequest) Reset()         { *m = QueryParamsRequest{} }
 func (m *QueryParamsRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsRequest) ProtoMessage()    {}
 func (*QueryParamsRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{4}
+	return fileDescriptor_bf9da1f808291eaf, []int{6}
 }
 func (m *QueryParamsRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -264,7 +353,7 @@ func (m *QueryParamsResponse) Reset()         { *m = QueryParamsResponse{} }
 func (m *QueryParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryParamsResponse) ProtoMessage()    {}
 func (*QueryParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{5}
+	return fileDescriptor_bf9da1f808291eaf, []int{7}
 }
 func (m *QueryParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -307,7 +396,7 @@ func (m *QuerySupplyRequest) Reset()         { *m = QuerySupplyRequest{} }
 func (m *QuerySupplyRequest) String() string { return proto.CompactTextString(m) }
 func (*QuerySupplyRequest) ProtoMessage()    {}
 func (*QuerySupplyRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{6}
+	return fileDescriptor_bf9da1f808291eaf, []int{8}
 }
 func (m *QuerySupplyRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -338,18 +427,22 @@ var xxx_messageInfo_QuerySupplyRequest proto.InternalMessageInfo
 
 // QuerySupplyResponse is the money there is, all in ugtg.
 type QuerySupplyResponse struct {
-	Total     uint64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
-	FeeBurn   uint64 `protobuf:"varint,2,opt,name=fee_burn,json=feeBurn,proto3" json:"fee_burn,omitempty"`
-	SlashBurn uint64 `protobuf:"varint,3,opt,name=slash_burn,json=slashBurn,proto3" json:"slash_burn,omitempty"`
-	Escrowed  uint64 `protobuf:"varint,4,opt,name=escrowed,proto3" json:"escrowed,omitempty"`
-	Bonded    uint64 `protobuf:"varint,5,opt,name=bonded,proto3" json:"bonded,omitempty"`
+	Total         uint64 `protobuf:"varint,1,opt,name=total,proto3" json:"total,omitempty"`
+	FeeBurn       uint64 `protobuf:"varint,2,opt,name=fee_burn,json=feeBurn,proto3" json:"fee_burn,omitempty"`
+	SlashBurn     uint64 `protobuf:"varint,3,opt,name=slash_burn,json=slashBurn,proto3" json:"slash_burn,omitempty"`
+	Escrowed      uint64 `protobuf:"varint,4,opt,name=escrowed,proto3" json:"escrowed,omitempty"`
+	Bonded        uint64 `protobuf:"varint,5,opt,name=bonded,proto3" json:"bonded,omitempty"`
+	Minted        uint64 `protobuf:"varint,6,opt,name=minted,proto3" json:"minted,omitempty"`
+	MintedCommons uint64 `protobuf:"varint,7,opt,name=minted_commons,json=mintedCommons,proto3" json:"minted_commons,omitempty"`
+	Unvested      uint64 `protobuf:"varint,8,opt,name=unvested,proto3" json:"unvested,omitempty"`
+	CommonsPool   uint64 `protobuf:"varint,9,opt,name=commons_pool,json=commonsPool,proto3" json:"commons_pool,omitempty"`
 }
 
 func (m *QuerySupplyResponse) Reset()         { *m = QuerySupplyResponse{} }
 func (m *QuerySupplyResponse) String() string { return proto.CompactTextString(m) }
 func (*QuerySupplyResponse) ProtoMessage()    {}
 func (*QuerySupplyResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{7}
+	return fileDescriptor_bf9da1f808291eaf, []int{9}
 }
 func (m *QuerySupplyResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -413,6 +506,34 @@ func (m *QuerySupplyResponse) GetBonded() uint64 {
 	return 0
 }
 
+func (m *QuerySupplyResponse) GetMinted() uint64 {
+	if m != nil {
+		return m.Minted
+	}
+	return 0
+}
+
+func (m *QuerySupplyResponse) GetMintedCommons() uint64 {
+	if m != nil {
+		return m.MintedCommons
+	}
+	return 0
+}
+
+func (m *QuerySupplyResponse) GetUnvested() uint64 {
+	if m != nil {
+		return m.Unvested
+	}
+	return 0
+}
+
+func (m *QuerySupplyResponse) GetCommonsPool() uint64 {
+	if m != nil {
+		return m.CommonsPool
+	}
+	return 0
+}
+
 type QueryConservedRequest struct {
 }
 
@@ -420,7 +541,7 @@ func (m *QueryConservedRequest) Reset()         { *m = QueryConservedRequest{} }
 func (m *QueryConservedRequest) String() string { return proto.CompactTextString(m) }
 func (*QueryConservedRequest) ProtoMessage()    {}
 func (*QueryConservedRequest) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{8}
+	return fileDescriptor_bf9da1f808291eaf, []int{10}
 }
 func (m *QueryConservedRequest) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -460,7 +581,7 @@ func (m *QueryConservedResponse) Reset()         { *m = QueryConservedResponse{}
 func (m *QueryConservedResponse) String() string { return proto.CompactTextString(m) }
 func (*QueryConservedResponse) ProtoMessage()    {}
 func (*QueryConservedResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_bf9da1f808291eaf, []int{9}
+	return fileDescriptor_bf9da1f808291eaf, []int{11}
 }
 func (m *QueryConservedResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -508,6 +629,8 @@ func init() {
 	proto.RegisterType((*QueryBatchResponse)(nil), "gotong.proof.v1.QueryBatchResponse")
 	proto.RegisterType((*QueryBatchesRequest)(nil), "gotong.proof.v1.QueryBatchesRequest")
 	proto.RegisterType((*QueryBatchesResponse)(nil), "gotong.proof.v1.QueryBatchesResponse")
+	proto.RegisterType((*QueryEvidenceRequest)(nil), "gotong.proof.v1.QueryEvidenceRequest")
+	proto.RegisterType((*QueryEvidenceResponse)(nil), "gotong.proof.v1.QueryEvidenceResponse")
 	proto.RegisterType((*QueryParamsRequest)(nil), "gotong.proof.v1.QueryParamsRequest")
 	proto.RegisterType((*QueryParamsResponse)(nil), "gotong.proof.v1.QueryParamsResponse")
 	proto.RegisterType((*QuerySupplyRequest)(nil), "gotong.proof.v1.QuerySupplyRequest")
@@ -519,39 +642,46 @@ func init() {
 func init() { proto.RegisterFile("gotong/proof/v1/query.proto", fileDescriptor_bf9da1f808291eaf) }
 
 var fileDescriptor_bf9da1f808291eaf = []byte{
-	// 499 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x84, 0x54, 0xcb, 0x6e, 0xd3, 0x40,
-	0x14, 0x8d, 0xc9, 0xfb, 0xaa, 0x12, 0x30, 0x84, 0x62, 0x0c, 0x58, 0x95, 0x29, 0x50, 0x90, 0x6a,
-	0xab, 0xb0, 0x66, 0x13, 0x58, 0xb0, 0x2c, 0xae, 0xd4, 0x05, 0x42, 0x42, 0x7e, 0x5c, 0x27, 0x85,
-	0xc4, 0xe3, 0x8e, 0xc7, 0x29, 0xf9, 0x0b, 0xb6, 0x7c, 0x0a, 0x7f, 0xc0, 0xb2, 0x4b, 0x96, 0x28,
-	0xf9, 0x11, 0xe4, 0x3b, 0xe3, 0xa4, 0x09, 0x4d, 0xba, 0xf3, 0x79, 0xcc, 0xf1, 0x91, 0xe7, 0xc8,
-	0xf0, 0x68, 0xc0, 0x25, 0x4f, 0x07, 0x5e, 0x26, 0x38, 0x4f, 0xbc, 0xc9, 0x91, 0x77, 0x5e, 0xa0,
-	0x98, 0xba, 0x99, 0xe0, 0x92, 0xb3, 0xdb, 0x4a, 0x74, 0x49, 0x74, 0x27, 0x47, 0xce, 0x4b, 0xb8,
-	0xfb, 0xb1, 0xd4, 0xfb, 0x81, 0x8c, 0x86, 0x3e, 0x9e, 0x17, 0x98, 0x4b, 0xd6, 0x83, 0x66, 0x58,
-	0x62, 0xd3, 0xd8, 0x33, 0x0e, 0x76, 0x7c, 0x05, 0x9c, 0x57, 0xc0, 0xae, 0x5a, 0xf3, 0x8c, 0xa7,
-	0x39, 0x6e, 0xf0, 0xbe, 0x85, 0x7b, 0x4b, 0x2f, 0xe6, 0x55, 0xf0, 0x1d, 0xa8, 0x7f, 0xe5, 0xa1,
-	0xb6, 0x96, 0x8f, 0xe5, 0xf1, 0x20, 0x91, 0x28, 0xcc, 0x5b, 0xea, 0x38, 0x01, 0xe7, 0x3d, 0xf4,
-	0x56, 0x8f, 0xeb, 0x97, 0x99, 0xd0, 0x0e, 0x15, 0x65, 0x1a, 0x7b, 0xf5, 0x83, 0x1d, 0xbf, 0x82,
-	0x8c, 0x41, 0x63, 0xcc, 0x05, 0x52, 0x4c, 0xc7, 0xa7, 0x67, 0xa7, 0xa7, 0x0b, 0x1f, 0x07, 0x22,
-	0x18, 0x57, 0x1d, 0x9c, 0x43, 0x5d, 0xad, 0x62, 0x75, 0xf4, 0x2e, 0xb4, 0x32, 0x62, 0x74, 0x3b,
-	0x8d, 0x16, 0x21, 0x27, 0x45, 0x96, 0x8d, 0xa6, 0x55, 0xc8, 0x4f, 0x43, 0xa7, 0x54, 0xf4, 0xf2,
-	0x6b, 0x48, 0x2e, 0x83, 0x11, 0x85, 0x34, 0x7c, 0x05, 0xd8, 0x43, 0xe8, 0x24, 0x88, 0x5f, 0xc2,
-	0x42, 0xa4, 0x54, 0xb0, 0xe1, 0xb7, 0x13, 0xc4, 0x7e, 0x21, 0x52, 0xf6, 0x04, 0x20, 0x1f, 0x05,
-	0xf9, 0x50, 0x89, 0x75, 0x12, 0xbb, 0xc4, 0x90, 0x6c, 0x41, 0x07, 0xf3, 0x48, 0xf0, 0x0b, 0x8c,
-	0xcd, 0x06, 0x89, 0x0b, 0x5c, 0x36, 0x0e, 0x79, 0x1a, 0x63, 0x6c, 0x36, 0x49, 0xd1, 0xc8, 0x79,
-	0x00, 0xf7, 0xa9, 0xda, 0xbb, 0xb2, 0x91, 0x98, 0x60, 0x5c, 0x95, 0x3e, 0x85, 0xdd, 0x75, 0x41,
-	0xd7, 0x7e, 0x0c, 0xdd, 0xa8, 0x22, 0xa9, 0x7a, 0xc7, 0x5f, 0x12, 0xcc, 0x06, 0x88, 0xcf, 0x92,
-	0x04, 0x05, 0xa6, 0x91, 0xfa, 0xc2, 0x5d, 0xff, 0x0a, 0xf3, 0xfa, 0x57, 0x1d, 0x9a, 0x14, 0xcc,
-	0x8e, 0xa1, 0x49, 0x57, 0xc6, 0x1c, 0x77, 0x6d, 0x68, 0xee, 0x7f, 0x2b, 0xb3, 0x9e, 0x6e, 0xf5,
-	0xe8, 0x66, 0xa7, 0xd0, 0xd6, 0x23, 0x60, 0xfb, 0x5b, 0xfc, 0x8b, 0x89, 0x59, 0xcf, 0x6e, 0x70,
-	0xe9, 0xdc, 0x13, 0x68, 0xa9, 0x01, 0xb0, 0x0d, 0x35, 0x56, 0x46, 0x63, 0xed, 0x6f, 0x37, 0x2d,
-	0x43, 0xd5, 0x1e, 0x36, 0x85, 0xae, 0x8c, 0x68, 0x53, 0xe8, 0xda, 0xa4, 0x3e, 0x43, 0x77, 0x71,
-	0x61, 0xec, 0xf9, 0xf5, 0x47, 0xd6, 0xaf, 0xda, 0x7a, 0x71, 0xa3, 0x4f, 0xa5, 0xf7, 0x3f, 0xfc,
-	0x9e, 0xd9, 0xc6, 0xe5, 0xcc, 0x36, 0xfe, 0xce, 0x6c, 0xe3, 0xc7, 0xdc, 0xae, 0x5d, 0xce, 0xed,
-	0xda, 0x9f, 0xb9, 0x5d, 0xfb, 0xe4, 0x0e, 0xce, 0xe4, 0xb0, 0x08, 0xdd, 0x88, 0x8f, 0x3d, 0x15,
-	0x76, 0x98, 0xa2, 0xbc, 0xe0, 0xe2, 0x9b, 0x86, 0xde, 0x77, 0xfd, 0x8f, 0x91, 0xd3, 0x0c, 0xf3,
-	0xb0, 0x45, 0x7f, 0x98, 0x37, 0xff, 0x02, 0x00, 0x00, 0xff, 0xff, 0x5c, 0x4f, 0xed, 0xe1, 0x80,
-	0x04, 0x00, 0x00,
+	// 621 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x84, 0x54, 0x4b, 0x6f, 0xd3, 0x40,
+	0x10, 0xae, 0xdb, 0x3c, 0x9c, 0x69, 0x79, 0x2d, 0x69, 0x31, 0x06, 0xac, 0x62, 0x5a, 0x28, 0x8f,
+	0x3a, 0x6a, 0x39, 0x73, 0x49, 0x8b, 0xc4, 0x31, 0xb8, 0x52, 0x25, 0x10, 0x52, 0xe4, 0xc7, 0x3a,
+	0x09, 0xc4, 0x5e, 0x77, 0xbd, 0x4e, 0x9b, 0x7f, 0xc1, 0x01, 0x89, 0xbf, 0xc4, 0xb1, 0x47, 0x8e,
+	0x28, 0xf9, 0x23, 0xc8, 0xbb, 0xeb, 0xa4, 0x71, 0xe5, 0xe4, 0xb6, 0xdf, 0x37, 0xdf, 0x7c, 0xb3,
+	0x3b, 0x9e, 0x31, 0x3c, 0xe9, 0x11, 0x46, 0xa2, 0x5e, 0x2b, 0xa6, 0x84, 0x04, 0xad, 0xd1, 0x51,
+	0xeb, 0x22, 0xc5, 0x74, 0x6c, 0xc5, 0x94, 0x30, 0x82, 0xee, 0x89, 0xa0, 0xc5, 0x83, 0xd6, 0xe8,
+	0x48, 0xd7, 0x8a, 0x6a, 0x76, 0x25, 0xa4, 0xe6, 0x6b, 0x78, 0xf0, 0x39, 0xcb, 0x6c, 0x3b, 0xcc,
+	0xeb, 0xdb, 0xf8, 0x22, 0xc5, 0x09, 0x43, 0x4d, 0xa8, 0xba, 0x19, 0xd6, 0x94, 0x5d, 0xe5, 0x60,
+	0xcb, 0x16, 0xc0, 0x7c, 0x03, 0xe8, 0xa6, 0x34, 0x89, 0x49, 0x94, 0xe0, 0x12, 0xed, 0x07, 0x78,
+	0x38, 0xd7, 0xe2, 0x24, 0x37, 0xbe, 0x0f, 0x1b, 0xdf, 0x89, 0x2b, 0xa5, 0xd9, 0x31, 0x4b, 0x77,
+	0x02, 0x86, 0xa9, 0xb6, 0x2e, 0xd2, 0x39, 0x30, 0x4f, 0xa1, 0xb9, 0x98, 0x2e, 0x8b, 0x69, 0x50,
+	0x77, 0x05, 0xa5, 0x29, 0xbb, 0x1b, 0x07, 0x5b, 0x76, 0x0e, 0x11, 0x82, 0x4a, 0x48, 0x28, 0xe6,
+	0x36, 0xaa, 0xcd, 0xcf, 0xe6, 0x3b, 0xe9, 0xf2, 0x71, 0x34, 0xf0, 0x71, 0xe4, 0xe1, 0xe5, 0xcf,
+	0x3b, 0x85, 0xed, 0x82, 0x5a, 0x16, 0x7d, 0x0b, 0xd5, 0xd8, 0xa1, 0x4c, 0x94, 0xdc, 0x3c, 0xde,
+	0xb6, 0x0a, 0xdd, 0xb5, 0x3a, 0x0e, 0x65, 0xb6, 0xd0, 0x98, 0x4d, 0xd9, 0xa4, 0x8e, 0x43, 0x9d,
+	0x30, 0x7f, 0xb7, 0x79, 0x28, 0xdb, 0x91, 0xb3, 0xd2, 0x79, 0x07, 0x6a, 0x31, 0x67, 0xe4, 0x4d,
+	0x24, 0x9a, 0x99, 0x9c, 0xa5, 0x71, 0x3c, 0x1c, 0xe7, 0x26, 0xbf, 0xd7, 0xa5, 0x4b, 0x4e, 0xcf,
+	0xbf, 0x00, 0x23, 0xcc, 0x19, 0x72, 0x93, 0x8a, 0x2d, 0x00, 0x7a, 0x0c, 0x6a, 0x80, 0x71, 0xd7,
+	0x4d, 0x69, 0xc4, 0x9b, 0x52, 0xb1, 0xeb, 0x01, 0xc6, 0xed, 0x94, 0x46, 0xe8, 0x19, 0x40, 0x32,
+	0x74, 0x92, 0xbe, 0x08, 0x6e, 0xf0, 0x60, 0x83, 0x33, 0x3c, 0xac, 0x83, 0x8a, 0x13, 0x8f, 0x92,
+	0x4b, 0xec, 0x6b, 0x15, 0x1e, 0x9c, 0xe1, 0xec, 0xc6, 0x2e, 0x89, 0x7c, 0xec, 0x6b, 0x55, 0x1e,
+	0x91, 0x28, 0xe3, 0xc3, 0x41, 0xc4, 0xb0, 0xaf, 0xd5, 0x04, 0x2f, 0x10, 0xda, 0x87, 0xbb, 0xe2,
+	0xd4, 0xf5, 0x48, 0x18, 0x92, 0x28, 0xd1, 0xea, 0x3c, 0x7e, 0x47, 0xb0, 0x27, 0x82, 0xcc, 0x4a,
+	0xa6, 0xd1, 0x08, 0x27, 0x99, 0x81, 0x2a, 0x4a, 0xe6, 0x18, 0x3d, 0x87, 0x2d, 0x99, 0xdb, 0x8d,
+	0x09, 0x19, 0x6a, 0x0d, 0x1e, 0xdf, 0x94, 0x5c, 0x87, 0x90, 0xa1, 0xf9, 0x48, 0x7e, 0xba, 0x93,
+	0xac, 0x1f, 0x74, 0x84, 0xfd, 0xbc, 0x65, 0xe7, 0xb0, 0x53, 0x0c, 0xc8, 0xa6, 0x3d, 0x85, 0x86,
+	0x97, 0x93, 0xbc, 0x71, 0xaa, 0x3d, 0x27, 0x90, 0x01, 0xe0, 0x0f, 0x82, 0x00, 0xd3, 0x6c, 0x10,
+	0x78, 0xfb, 0x1a, 0xf6, 0x0d, 0xe6, 0xf8, 0x57, 0x05, 0xaa, 0xdc, 0x18, 0x75, 0xa0, 0xca, 0x87,
+	0x14, 0x99, 0xb7, 0xc6, 0xe2, 0xd6, 0x5e, 0xe9, 0x2f, 0x96, 0x6a, 0xe4, 0xcd, 0xce, 0xa1, 0x2e,
+	0xc7, 0x1e, 0xed, 0x2d, 0xd1, 0xcf, 0x96, 0x4a, 0xdf, 0x5f, 0xa1, 0x92, 0xbe, 0x5f, 0x40, 0xcd,
+	0x47, 0x1b, 0x95, 0xa4, 0x14, 0x16, 0x45, 0x7f, 0xb9, 0x4a, 0x26, 0xad, 0xcf, 0xa0, 0x26, 0x26,
+	0x1b, 0x95, 0xbc, 0x70, 0x61, 0x1b, 0xf4, 0xbd, 0xe5, 0xa2, 0xb9, 0xa9, 0x18, 0xf4, 0x32, 0xd3,
+	0x85, 0xed, 0x28, 0x33, 0x2d, 0xec, 0xca, 0x37, 0x68, 0xcc, 0x66, 0x01, 0x95, 0x3c, 0xaf, 0x38,
+	0x45, 0xfa, 0xab, 0x95, 0x3a, 0xe1, 0xde, 0xfe, 0xf4, 0x67, 0x62, 0x28, 0xd7, 0x13, 0x43, 0xf9,
+	0x37, 0x31, 0x94, 0x9f, 0x53, 0x63, 0xed, 0x7a, 0x6a, 0xac, 0xfd, 0x9d, 0x1a, 0x6b, 0x5f, 0xad,
+	0xde, 0x80, 0xf5, 0x53, 0xd7, 0xf2, 0x48, 0xd8, 0x12, 0x66, 0x87, 0x11, 0x66, 0x97, 0x84, 0xfe,
+	0x90, 0xb0, 0x75, 0x25, 0x7f, 0xce, 0x6c, 0x1c, 0xe3, 0xc4, 0xad, 0xf1, 0xbf, 0xf3, 0xfb, 0xff,
+	0x01, 0x00, 0x00, 0xff, 0xff, 0x5f, 0xf7, 0x99, 0xdb, 0xe7, 0x05, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -568,6 +698,7 @@ const _ = grpc.SupportPackageIsVersion4
 type QueryClient interface {
 	Batch(ctx context.Context, in *QueryBatchRequest, opts ...grpc.CallOption) (*QueryBatchResponse, error)
 	Batches(ctx context.Context, in *QueryBatchesRequest, opts ...grpc.CallOption) (*QueryBatchesResponse, error)
+	Evidence(ctx context.Context, in *QueryEvidenceRequest, opts ...grpc.CallOption) (*QueryEvidenceResponse, error)
 	Params(ctx context.Context, in *QueryParamsRequest, opts ...grpc.CallOption) (*QueryParamsResponse, error)
 	Supply(ctx context.Context, in *QuerySupplyRequest, opts ...grpc.CallOption) (*QuerySupplyResponse, error)
 	Conserved(ctx context.Context, in *QueryConservedRequest, opts ...grpc.CallOption) (*QueryConservedResponse, error)
@@ -593,6 +724,15 @@ func (c *queryClient) Batch(ctx context.Context, in *QueryBatchRequest, opts ...
 func (c *queryClient) Batches(ctx context.Context, in *QueryBatchesRequest, opts ...grpc.CallOption) (*QueryBatchesResponse, error) {
 	out := new(QueryBatchesResponse)
 	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Query/Batches", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *queryClient) Evidence(ctx context.Context, in *QueryEvidenceRequest, opts ...grpc.CallOption) (*QueryEvidenceResponse, error) {
+	out := new(QueryEvidenceResponse)
+	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Query/Evidence", in, out, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -630,6 +770,7 @@ func (c *queryClient) Conserved(ctx context.Context, in *QueryConservedRequest, 
 type QueryServer interface {
 	Batch(context.Context, *QueryBatchRequest) (*QueryBatchResponse, error)
 	Batches(context.Context, *QueryBatchesRequest) (*QueryBatchesResponse, error)
+	Evidence(context.Context, *QueryEvidenceRequest) (*QueryEvidenceResponse, error)
 	Params(context.Context, *QueryParamsRequest) (*QueryParamsResponse, error)
 	Supply(context.Context, *QuerySupplyRequest) (*QuerySupplyResponse, error)
 	Conserved(context.Context, *QueryConservedRequest) (*QueryConservedResponse, error)
@@ -644,6 +785,9 @@ func (*UnimplementedQueryServer) Batch(ctx context.Context, req *QueryBatchReque
 }
 func (*UnimplementedQueryServer) Batches(ctx context.Context, req *QueryBatchesRequest) (*QueryBatchesResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Batches not implemented")
+}
+func (*UnimplementedQueryServer) Evidence(ctx context.Context, req *QueryEvidenceRequest) (*QueryEvidenceResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Evidence not implemented")
 }
 func (*UnimplementedQueryServer) Params(ctx context.Context, req *QueryParamsRequest) (*QueryParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Params not implemented")
@@ -691,6 +835,24 @@ func _Query_Batches_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(QueryServer).Batches(ctx, req.(*QueryBatchesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Query_Evidence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(QueryEvidenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(QueryServer).Evidence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.proof.v1.Query/Evidence",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(QueryServer).Evidence(ctx, req.(*QueryEvidenceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -761,6 +923,10 @@ var _Query_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Batches",
 			Handler:    _Query_Batches_Handler,
+		},
+		{
+			MethodName: "Evidence",
+			Handler:    _Query_Evidence_Handler,
 		},
 		{
 			MethodName: "Params",
@@ -918,6 +1084,73 @@ func (m *QueryBatchesResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *QueryEvidenceRequest) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryEvidenceRequest) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryEvidenceRequest) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Batch) > 0 {
+		i -= len(m.Batch)
+		copy(dAtA[i:], m.Batch)
+		i = encodeVarintQuery(dAtA, i, uint64(len(m.Batch)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *QueryEvidenceResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *QueryEvidenceResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *QueryEvidenceResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Parts) > 0 {
+		for iNdEx := len(m.Parts) - 1; iNdEx >= 0; iNdEx-- {
+			{
+				size, err := m.Parts[iNdEx].MarshalToSizedBuffer(dAtA[:i])
+				if err != nil {
+					return 0, err
+				}
+				i -= size
+				i = encodeVarintQuery(dAtA, i, uint64(size))
+			}
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *QueryParamsRequest) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -1014,6 +1247,26 @@ func (m *QuerySupplyResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	if m.CommonsPool != 0 {
+		i = encodeVarintQuery(dAtA, i, uint64(m.CommonsPool))
+		i--
+		dAtA[i] = 0x48
+	}
+	if m.Unvested != 0 {
+		i = encodeVarintQuery(dAtA, i, uint64(m.Unvested))
+		i--
+		dAtA[i] = 0x40
+	}
+	if m.MintedCommons != 0 {
+		i = encodeVarintQuery(dAtA, i, uint64(m.MintedCommons))
+		i--
+		dAtA[i] = 0x38
+	}
+	if m.Minted != 0 {
+		i = encodeVarintQuery(dAtA, i, uint64(m.Minted))
+		i--
+		dAtA[i] = 0x30
+	}
 	if m.Bonded != 0 {
 		i = encodeVarintQuery(dAtA, i, uint64(m.Bonded))
 		i--
@@ -1177,6 +1430,34 @@ func (m *QueryBatchesResponse) Size() (n int) {
 	return n
 }
 
+func (m *QueryEvidenceRequest) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Batch)
+	if l > 0 {
+		n += 1 + l + sovQuery(uint64(l))
+	}
+	return n
+}
+
+func (m *QueryEvidenceResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Parts) > 0 {
+		for _, e := range m.Parts {
+			l = e.Size()
+			n += 1 + l + sovQuery(uint64(l))
+		}
+	}
+	return n
+}
+
 func (m *QueryParamsRequest) Size() (n int) {
 	if m == nil {
 		return 0
@@ -1228,6 +1509,18 @@ func (m *QuerySupplyResponse) Size() (n int) {
 	}
 	if m.Bonded != 0 {
 		n += 1 + sovQuery(uint64(m.Bonded))
+	}
+	if m.Minted != 0 {
+		n += 1 + sovQuery(uint64(m.Minted))
+	}
+	if m.MintedCommons != 0 {
+		n += 1 + sovQuery(uint64(m.MintedCommons))
+	}
+	if m.Unvested != 0 {
+		n += 1 + sovQuery(uint64(m.Unvested))
+	}
+	if m.CommonsPool != 0 {
+		n += 1 + sovQuery(uint64(m.CommonsPool))
 	}
 	return n
 }
@@ -1651,6 +1944,174 @@ func (m *QueryBatchesResponse) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+func (m *QueryEvidenceRequest) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowQuery
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryEvidenceRequest: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryEvidenceRequest: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Batch", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthQuery
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthQuery
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Batch = append(m.Batch[:0], dAtA[iNdEx:postIndex]...)
+			if m.Batch == nil {
+				m.Batch = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipQuery(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthQuery
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *QueryEvidenceResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowQuery
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: QueryEvidenceResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: QueryEvidenceResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Parts", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return ErrInvalidLengthQuery
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return ErrInvalidLengthQuery
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Parts = append(m.Parts, &Part{})
+			if err := m.Parts[len(m.Parts)-1].Unmarshal(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipQuery(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthQuery
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
 func (m *QueryParamsRequest) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -1955,6 +2416,82 @@ func (m *QuerySupplyResponse) Unmarshal(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Bonded |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Minted", wireType)
+			}
+			m.Minted = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Minted |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MintedCommons", wireType)
+			}
+			m.MintedCommons = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.MintedCommons |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 8:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Unvested", wireType)
+			}
+			m.Unvested = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Unvested |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 9:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field CommonsPool", wireType)
+			}
+			m.CommonsPool = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowQuery
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.CommonsPool |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -825,6 +825,104 @@ func (m *MsgChallengeResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgChallengeResponse proto.InternalMessageInfo
 
+// MsgClaimDelivery says that the output of an item cannot be had. Sender: the
+// client.
+type MsgClaimDelivery struct {
+	Sender   string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Batch    []byte `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	Position uint64 `protobuf:"varint,3,opt,name=position,proto3" json:"position,omitempty"`
+}
+
+func (m *MsgClaimDelivery) Reset()         { *m = MsgClaimDelivery{} }
+func (m *MsgClaimDelivery) String() string { return proto.CompactTextString(m) }
+func (*MsgClaimDelivery) ProtoMessage()    {}
+func (*MsgClaimDelivery) Descriptor() ([]byte, []int) {
+	return fileDescriptor_72b7f384822c614a, []int{15}
+}
+func (m *MsgClaimDelivery) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgClaimDelivery) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgClaimDelivery.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgClaimDelivery) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgClaimDelivery.Merge(m, src)
+}
+func (m *MsgClaimDelivery) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgClaimDelivery) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgClaimDelivery.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgClaimDelivery proto.InternalMessageInfo
+
+func (m *MsgClaimDelivery) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgClaimDelivery) GetBatch() []byte {
+	if m != nil {
+		return m.Batch
+	}
+	return nil
+}
+
+func (m *MsgClaimDelivery) GetPosition() uint64 {
+	if m != nil {
+		return m.Position
+	}
+	return 0
+}
+
+type MsgClaimDeliveryResponse struct {
+}
+
+func (m *MsgClaimDeliveryResponse) Reset()         { *m = MsgClaimDeliveryResponse{} }
+func (m *MsgClaimDeliveryResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgClaimDeliveryResponse) ProtoMessage()    {}
+func (*MsgClaimDeliveryResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_72b7f384822c614a, []int{16}
+}
+func (m *MsgClaimDeliveryResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgClaimDeliveryResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgClaimDeliveryResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgClaimDeliveryResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgClaimDeliveryResponse.Merge(m, src)
+}
+func (m *MsgClaimDeliveryResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgClaimDeliveryResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgClaimDeliveryResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgClaimDeliveryResponse proto.InternalMessageInfo
+
 // MsgAnswerChallenge opens and reveals the challenged item.
 type MsgAnswerChallenge struct {
 	Sender  string   `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
@@ -837,7 +935,7 @@ func (m *MsgAnswerChallenge) Reset()         { *m = MsgAnswerChallenge{} }
 func (m *MsgAnswerChallenge) String() string { return proto.CompactTextString(m) }
 func (*MsgAnswerChallenge) ProtoMessage()    {}
 func (*MsgAnswerChallenge) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{15}
+	return fileDescriptor_72b7f384822c614a, []int{17}
 }
 func (m *MsgAnswerChallenge) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -901,7 +999,7 @@ func (m *MsgAnswerChallengeResponse) Reset()         { *m = MsgAnswerChallengeRe
 func (m *MsgAnswerChallengeResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgAnswerChallengeResponse) ProtoMessage()    {}
 func (*MsgAnswerChallengeResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{16}
+	return fileDescriptor_72b7f384822c614a, []int{18}
 }
 func (m *MsgAnswerChallengeResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -941,7 +1039,7 @@ func (m *MsgCommitVote) Reset()         { *m = MsgCommitVote{} }
 func (m *MsgCommitVote) String() string { return proto.CompactTextString(m) }
 func (*MsgCommitVote) ProtoMessage()    {}
 func (*MsgCommitVote) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{17}
+	return fileDescriptor_72b7f384822c614a, []int{19}
 }
 func (m *MsgCommitVote) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -998,7 +1096,7 @@ func (m *MsgCommitVoteResponse) Reset()         { *m = MsgCommitVoteResponse{} }
 func (m *MsgCommitVoteResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgCommitVoteResponse) ProtoMessage()    {}
 func (*MsgCommitVoteResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{18}
+	return fileDescriptor_72b7f384822c614a, []int{20}
 }
 func (m *MsgCommitVoteResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1039,7 +1137,7 @@ func (m *MsgRevealVote) Reset()         { *m = MsgRevealVote{} }
 func (m *MsgRevealVote) String() string { return proto.CompactTextString(m) }
 func (*MsgRevealVote) ProtoMessage()    {}
 func (*MsgRevealVote) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{19}
+	return fileDescriptor_72b7f384822c614a, []int{21}
 }
 func (m *MsgRevealVote) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1103,7 +1201,7 @@ func (m *MsgRevealVoteResponse) Reset()         { *m = MsgRevealVoteResponse{} }
 func (m *MsgRevealVoteResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgRevealVoteResponse) ProtoMessage()    {}
 func (*MsgRevealVoteResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{20}
+	return fileDescriptor_72b7f384822c614a, []int{22}
 }
 func (m *MsgRevealVoteResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1132,6 +1230,104 @@ func (m *MsgRevealVoteResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgRevealVoteResponse proto.InternalMessageInfo
 
+// MsgDecide ends the freeze of a batch: by the referee's verdict, or against it.
+// Sender: governance.
+type MsgDecide struct {
+	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
+	Batch     []byte `protobuf:"bytes,2,opt,name=batch,proto3" json:"batch,omitempty"`
+	Uphold    bool   `protobuf:"varint,3,opt,name=uphold,proto3" json:"uphold,omitempty"`
+}
+
+func (m *MsgDecide) Reset()         { *m = MsgDecide{} }
+func (m *MsgDecide) String() string { return proto.CompactTextString(m) }
+func (*MsgDecide) ProtoMessage()    {}
+func (*MsgDecide) Descriptor() ([]byte, []int) {
+	return fileDescriptor_72b7f384822c614a, []int{23}
+}
+func (m *MsgDecide) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgDecide) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgDecide.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgDecide) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgDecide.Merge(m, src)
+}
+func (m *MsgDecide) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgDecide) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgDecide.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgDecide proto.InternalMessageInfo
+
+func (m *MsgDecide) GetAuthority() string {
+	if m != nil {
+		return m.Authority
+	}
+	return ""
+}
+
+func (m *MsgDecide) GetBatch() []byte {
+	if m != nil {
+		return m.Batch
+	}
+	return nil
+}
+
+func (m *MsgDecide) GetUphold() bool {
+	if m != nil {
+		return m.Uphold
+	}
+	return false
+}
+
+type MsgDecideResponse struct {
+}
+
+func (m *MsgDecideResponse) Reset()         { *m = MsgDecideResponse{} }
+func (m *MsgDecideResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgDecideResponse) ProtoMessage()    {}
+func (*MsgDecideResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_72b7f384822c614a, []int{24}
+}
+func (m *MsgDecideResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgDecideResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgDecideResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgDecideResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgDecideResponse.Merge(m, src)
+}
+func (m *MsgDecideResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgDecideResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgDecideResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgDecideResponse proto.InternalMessageInfo
+
 // MsgUpdateParams replaces all parameters of the protocol. Sender: governance.
 type MsgUpdateParams struct {
 	Authority string `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
@@ -1142,7 +1338,7 @@ func (m *MsgUpdateParams) Reset()         { *m = MsgUpdateParams{} }
 func (m *MsgUpdateParams) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParams) ProtoMessage()    {}
 func (*MsgUpdateParams) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{21}
+	return fileDescriptor_72b7f384822c614a, []int{25}
 }
 func (m *MsgUpdateParams) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1192,7 +1388,7 @@ func (m *MsgUpdateParamsResponse) Reset()         { *m = MsgUpdateParamsResponse
 func (m *MsgUpdateParamsResponse) String() string { return proto.CompactTextString(m) }
 func (*MsgUpdateParamsResponse) ProtoMessage()    {}
 func (*MsgUpdateParamsResponse) Descriptor() ([]byte, []int) {
-	return fileDescriptor_72b7f384822c614a, []int{22}
+	return fileDescriptor_72b7f384822c614a, []int{26}
 }
 func (m *MsgUpdateParamsResponse) XXX_Unmarshal(b []byte) error {
 	return m.Unmarshal(b)
@@ -1237,12 +1433,16 @@ func init() {
 	proto.RegisterType((*MsgRevealCheckResponse)(nil), "gotong.proof.v1.MsgRevealCheckResponse")
 	proto.RegisterType((*MsgChallenge)(nil), "gotong.proof.v1.MsgChallenge")
 	proto.RegisterType((*MsgChallengeResponse)(nil), "gotong.proof.v1.MsgChallengeResponse")
+	proto.RegisterType((*MsgClaimDelivery)(nil), "gotong.proof.v1.MsgClaimDelivery")
+	proto.RegisterType((*MsgClaimDeliveryResponse)(nil), "gotong.proof.v1.MsgClaimDeliveryResponse")
 	proto.RegisterType((*MsgAnswerChallenge)(nil), "gotong.proof.v1.MsgAnswerChallenge")
 	proto.RegisterType((*MsgAnswerChallengeResponse)(nil), "gotong.proof.v1.MsgAnswerChallengeResponse")
 	proto.RegisterType((*MsgCommitVote)(nil), "gotong.proof.v1.MsgCommitVote")
 	proto.RegisterType((*MsgCommitVoteResponse)(nil), "gotong.proof.v1.MsgCommitVoteResponse")
 	proto.RegisterType((*MsgRevealVote)(nil), "gotong.proof.v1.MsgRevealVote")
 	proto.RegisterType((*MsgRevealVoteResponse)(nil), "gotong.proof.v1.MsgRevealVoteResponse")
+	proto.RegisterType((*MsgDecide)(nil), "gotong.proof.v1.MsgDecide")
+	proto.RegisterType((*MsgDecideResponse)(nil), "gotong.proof.v1.MsgDecideResponse")
 	proto.RegisterType((*MsgUpdateParams)(nil), "gotong.proof.v1.MsgUpdateParams")
 	proto.RegisterType((*MsgUpdateParamsResponse)(nil), "gotong.proof.v1.MsgUpdateParamsResponse")
 }
@@ -1250,61 +1450,67 @@ func init() {
 func init() { proto.RegisterFile("gotong/proof/v1/tx.proto", fileDescriptor_72b7f384822c614a) }
 
 var fileDescriptor_72b7f384822c614a = []byte{
-	// 852 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xb4, 0x96, 0xcf, 0x6f, 0xe3, 0x44,
-	0x14, 0xc7, 0xeb, 0x8d, 0xb3, 0xdd, 0xbc, 0x64, 0xb7, 0x68, 0xb4, 0xdb, 0x1a, 0x6b, 0x31, 0x91,
-	0x11, 0x10, 0x76, 0x85, 0xa3, 0x2d, 0x9c, 0x56, 0x5c, 0xd8, 0x4a, 0x08, 0x0e, 0x81, 0x5d, 0x0b,
-	0x58, 0x69, 0x2f, 0xd5, 0x24, 0x99, 0xda, 0x6e, 0x6d, 0x8f, 0xe5, 0x99, 0xa4, 0xa9, 0x38, 0x80,
-	0xe0, 0x1f, 0xe0, 0xc6, 0xbf, 0xd1, 0xff, 0x81, 0x0b, 0xc7, 0x1e, 0x39, 0xa2, 0xf6, 0xd0, 0x7f,
-	0x03, 0xcd, 0xd8, 0x99, 0xd8, 0x89, 0xe3, 0xd2, 0x88, 0xbd, 0xcd, 0x8f, 0xef, 0x7b, 0xef, 0x33,
-	0x6f, 0xde, 0x1b, 0x1b, 0x0c, 0x8f, 0x72, 0x1a, 0x7b, 0xfd, 0x24, 0xa5, 0xf4, 0xa8, 0x3f, 0x7d,
-	0xd6, 0xe7, 0x33, 0x27, 0x49, 0x29, 0xa7, 0x68, 0x27, 0xdb, 0x71, 0xe4, 0x8e, 0x33, 0x7d, 0x66,
-	0xee, 0x8d, 0x28, 0x8b, 0x28, 0xeb, 0x47, 0xcc, 0x13, 0xc2, 0x88, 0x79, 0x99, 0xd2, 0x76, 0x40,
-	0xff, 0x96, 0x8e, 0x09, 0x42, 0xa0, 0x1f, 0x4d, 0x48, 0x68, 0x68, 0x5d, 0xad, 0xa7, 0xbb, 0x72,
-	0x2c, 0xd6, 0x7c, 0xcc, 0x7c, 0xe3, 0x4e, 0x57, 0xeb, 0x75, 0x5c, 0x39, 0xb6, 0xbf, 0x00, 0xfd,
-	0x25, 0x4e, 0x39, 0xb2, 0x00, 0x30, 0x63, 0x81, 0x17, 0x47, 0x24, 0xe6, 0xd2, 0xaa, 0xe3, 0x16,
-	0x56, 0xd0, 0x43, 0x68, 0x06, 0x9c, 0x44, 0x2c, 0x37, 0xce, 0x26, 0xf6, 0x4f, 0xb0, 0xfd, 0x5d,
-	0x42, 0xe2, 0x20, 0xf6, 0x90, 0x09, 0xf7, 0x12, 0xca, 0x02, 0x1e, 0xd0, 0x38, 0x0f, 0xaa, 0xe6,
-	0xe8, 0x13, 0xd0, 0x63, 0x3a, 0x26, 0xd2, 0xb6, 0xbd, 0xff, 0xc8, 0x59, 0x3a, 0x8d, 0x23, 0x88,
-	0x5d, 0x29, 0x11, 0xd2, 0x04, 0x73, 0xdf, 0x68, 0x74, 0x1b, 0x35, 0x52, 0x21, 0xb1, 0xff, 0xd4,
-	0xe0, 0xc1, 0x80, 0x79, 0x07, 0x34, 0x8a, 0x02, 0xfe, 0x02, 0xf3, 0x91, 0x8f, 0x76, 0xe1, 0x2e,
-	0x23, 0xf1, 0x98, 0xa4, 0x12, 0xa1, 0xe5, 0xe6, 0x33, 0xf4, 0x0e, 0x34, 0x8e, 0xe9, 0x30, 0x67,
-	0x17, 0x43, 0xf4, 0x14, 0x9a, 0x09, 0x4e, 0x39, 0x5b, 0x1b, 0x48, 0x64, 0xc5, 0xcd, 0x34, 0x02,
-	0x2a, 0xa5, 0x94, 0x1b, 0x7a, 0x2d, 0xbf, 0x90, 0x20, 0x1b, 0xee, 0x47, 0x78, 0x76, 0x28, 0xd2,
-	0x73, 0x28, 0x2f, 0xa0, 0x29, 0x73, 0xd1, 0x8e, 0xf0, 0xec, 0x1b, 0x4e, 0xa2, 0xaf, 0x26, 0x24,
-	0x7c, 0xde, 0xfe, 0xf5, 0xfa, 0xfc, 0x49, 0x8e, 0x66, 0x3b, 0xb0, 0x5b, 0x3e, 0x84, 0x4b, 0x58,
-	0x42, 0x63, 0x46, 0x44, 0xca, 0x87, 0x62, 0x21, 0xbf, 0x8d, 0x6c, 0x62, 0xff, 0x0c, 0x9d, 0x01,
-	0xf3, 0x44, 0xd6, 0xeb, 0x8f, 0xac, 0xac, 0xef, 0x14, 0xac, 0xd1, 0xe7, 0x70, 0x8f, 0x66, 0x17,
-	0x36, 0x3f, 0xb9, 0xb1, 0x72, 0x9a, 0xfc, 0x46, 0x5d, 0xa5, 0x2c, 0x03, 0xef, 0xc2, 0xc3, 0x22,
-	0xc0, 0x1c, 0xd7, 0x3e, 0x29, 0xdc, 0xc6, 0x81, 0x4f, 0x46, 0x27, 0xb7, 0x44, 0xb3, 0x00, 0x46,
-	0xd2, 0x58, 0x56, 0x60, 0x23, 0xab, 0xc0, 0xc5, 0x4a, 0x19, 0xc2, 0x28, 0x64, 0x4d, 0x06, 0x53,
-	0x18, 0xa7, 0x12, 0xc3, 0x25, 0x53, 0x82, 0xc3, 0x4d, 0x32, 0x84, 0x40, 0x67, 0x38, 0x9c, 0x03,
-	0xc8, 0xb1, 0xf0, 0x10, 0x12, 0x3c, 0x25, 0xcc, 0xd0, 0xbb, 0x8d, 0x5e, 0xc7, 0xcd, 0x67, 0x55,
-	0x48, 0x85, 0xc0, 0x95, 0x48, 0x9b, 0x64, 0xe6, 0x7f, 0x41, 0x2a, 0x67, 0xe9, 0x4c, 0x56, 0xd1,
-	0x81, 0x8f, 0xc3, 0x90, 0xc4, 0x1e, 0xb9, 0x25, 0x50, 0xb1, 0xd7, 0x1b, 0x4b, 0xbd, 0x8e, 0x40,
-	0x0f, 0x09, 0x3e, 0x92, 0xbd, 0xd2, 0x71, 0xe5, 0xb8, 0xaa, 0x7e, 0x54, 0x68, 0x85, 0xf4, 0x87,
-	0x06, 0x68, 0xc0, 0xbc, 0x2f, 0x63, 0x76, 0x4a, 0xd2, 0x4d, 0xc9, 0xf6, 0x61, 0x3b, 0xaf, 0x5a,
-	0x09, 0x56, 0x57, 0xde, 0x73, 0xe1, 0xcd, 0xc4, 0x8f, 0xc1, 0x5c, 0x05, 0x53, 0xdc, 0xc7, 0x70,
-	0x5f, 0x95, 0xe2, 0x8f, 0x94, 0x93, 0xb7, 0x59, 0xf6, 0x7b, 0xf0, 0xa8, 0x14, 0x4b, 0x41, 0x4c,
-	0x25, 0x44, 0x76, 0xd3, 0x1b, 0x40, 0x6c, 0x5c, 0x61, 0x19, 0xd0, 0x22, 0xae, 0x02, 0x7a, 0x0d,
-	0x3b, 0x03, 0xe6, 0xfd, 0x90, 0x8c, 0x31, 0x27, 0x2f, 0x71, 0x8a, 0x23, 0x86, 0x1e, 0x43, 0x0b,
-	0x4f, 0xb8, 0x4f, 0xd3, 0x80, 0x9f, 0xe5, 0x54, 0x8b, 0x05, 0x11, 0x2e, 0x91, 0xba, 0x9c, 0x2c,
-	0x9f, 0x3d, 0x7f, 0x20, 0xc2, 0x2d, 0x74, 0xf6, 0xbb, 0xb0, 0xb7, 0xe4, 0x78, 0x1e, 0x73, 0xff,
-	0xb7, 0x6d, 0x68, 0x0c, 0x98, 0x87, 0x5e, 0x43, 0xbb, 0xf8, 0x51, 0x78, 0x7f, 0xa5, 0x04, 0xca,
-	0x0f, 0xae, 0xf9, 0xf1, 0x0d, 0x02, 0xf5, 0x22, 0xbf, 0x82, 0xd6, 0xe2, 0xe1, 0x7d, 0xaf, 0xca,
-	0x4a, 0x6d, 0x9b, 0x1f, 0xd6, 0x6e, 0x2b, 0x97, 0x8a, 0x35, 0x7b, 0x18, 0x6a, 0x58, 0xa5, 0xa0,
-	0x8e, 0xb5, 0xd4, 0xe1, 0xc2, 0x71, 0xf1, 0x11, 0xac, 0x74, 0x5c, 0x10, 0x54, 0x3b, 0xae, 0x78,
-	0xcd, 0x16, 0x8e, 0x6b, 0x88, 0x0b, 0x82, 0x3a, 0xc7, 0x65, 0xe2, 0x57, 0xd0, 0x5a, 0xb4, 0x7d,
-	0x65, 0x76, 0xd5, 0x76, 0x75, 0x76, 0x57, 0x7a, 0x13, 0x8d, 0x60, 0x67, 0xf9, 0x3d, 0xf9, 0xa0,
-	0xca, 0x72, 0x49, 0x64, 0x3e, 0xfd, 0x0f, 0x22, 0x15, 0xe4, 0x7b, 0x80, 0x42, 0xf7, 0x5b, 0xeb,
-	0x2f, 0x48, 0xec, 0x9b, 0x1f, 0xd5, 0xef, 0x17, 0xbd, 0x16, 0xda, 0xd9, 0x5a, 0x9f, 0xc4, 0xf5,
-	0x5e, 0x57, 0xdb, 0x12, 0xbd, 0x81, 0x4e, 0xa9, 0x27, 0xbb, 0x55, 0x76, 0x45, 0x85, 0xd9, 0xbb,
-	0x49, 0x31, 0xf7, 0x6d, 0x36, 0x7f, 0xb9, 0x3e, 0x7f, 0xa2, 0xbd, 0xf8, 0xfa, 0xaf, 0x4b, 0x4b,
-	0xbb, 0xb8, 0xb4, 0xb4, 0x7f, 0x2e, 0x2d, 0xed, 0xf7, 0x2b, 0x6b, 0xeb, 0xe2, 0xca, 0xda, 0xfa,
-	0xfb, 0xca, 0xda, 0x7a, 0xe3, 0x78, 0x01, 0xf7, 0x27, 0x43, 0x67, 0x44, 0xa3, 0x7e, 0xe6, 0xf4,
-	0xd3, 0x98, 0xf0, 0x53, 0x9a, 0x9e, 0xe4, 0xd3, 0xfe, 0x2c, 0xff, 0xf7, 0xe5, 0x67, 0x09, 0x61,
-	0xc3, 0xbb, 0xf2, 0x97, 0xf6, 0xb3, 0x7f, 0x03, 0x00, 0x00, 0xff, 0xff, 0x18, 0x6c, 0x1f, 0x92,
-	0x18, 0x0b, 0x00, 0x00,
+	// 946 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xb4, 0x97, 0x41, 0x8f, 0xdb, 0x44,
+	0x14, 0xc7, 0xd7, 0x8d, 0x37, 0xdd, 0xbc, 0xcd, 0x76, 0xcb, 0xd0, 0x66, 0x8d, 0x55, 0x4c, 0x30,
+	0x02, 0xb6, 0xad, 0x70, 0xd4, 0x85, 0x53, 0xc5, 0x85, 0x6e, 0x85, 0xca, 0x21, 0xd0, 0x5a, 0x40,
+	0xa5, 0x4a, 0xa8, 0x9a, 0x4d, 0x66, 0x6d, 0x77, 0x6d, 0x8f, 0xe5, 0x99, 0x64, 0x37, 0xe2, 0x00,
+	0xe2, 0x13, 0x70, 0xe3, 0x4b, 0x70, 0xe8, 0x77, 0xe0, 0xc2, 0xb1, 0x47, 0x8e, 0x68, 0xf7, 0xd0,
+	0xaf, 0x81, 0x66, 0xec, 0x4c, 0xec, 0xc4, 0x71, 0x68, 0xb4, 0xbd, 0x79, 0xe6, 0xfd, 0xdf, 0x7b,
+	0xbf, 0x79, 0x33, 0xf3, 0x46, 0x06, 0xc3, 0xa3, 0x9c, 0xc6, 0x5e, 0x2f, 0x49, 0x29, 0x3d, 0xee,
+	0x8d, 0xef, 0xf5, 0xf8, 0x99, 0x93, 0xa4, 0x94, 0x53, 0xb4, 0x9b, 0x59, 0x1c, 0x69, 0x71, 0xc6,
+	0xf7, 0xcc, 0xbd, 0x01, 0x65, 0x11, 0x65, 0xbd, 0x88, 0x79, 0x42, 0x18, 0x31, 0x2f, 0x53, 0xda,
+	0x0e, 0xe8, 0xdf, 0xd2, 0x21, 0x41, 0x08, 0xf4, 0xe3, 0x11, 0x09, 0x0d, 0xad, 0xab, 0xed, 0xeb,
+	0xae, 0xfc, 0x16, 0x73, 0x3e, 0x66, 0xbe, 0x71, 0xa5, 0xab, 0xed, 0xb7, 0x5d, 0xf9, 0x6d, 0x7f,
+	0x09, 0xfa, 0x63, 0x9c, 0x72, 0x64, 0x01, 0x60, 0xc6, 0x02, 0x2f, 0x8e, 0x48, 0xcc, 0xa5, 0x57,
+	0xdb, 0x2d, 0xcc, 0xa0, 0x1b, 0xb0, 0x19, 0x70, 0x12, 0xb1, 0xdc, 0x39, 0x1b, 0xd8, 0x3f, 0xc3,
+	0xd5, 0xef, 0x12, 0x12, 0x07, 0xb1, 0x87, 0x4c, 0xd8, 0x4a, 0x28, 0x0b, 0x78, 0x40, 0xe3, 0x3c,
+	0xa9, 0x1a, 0xa3, 0xdb, 0xa0, 0xc7, 0x74, 0x48, 0xa4, 0xef, 0xf6, 0xc1, 0x4d, 0x67, 0x6e, 0x35,
+	0x8e, 0x20, 0x76, 0xa5, 0x44, 0x48, 0x13, 0xcc, 0x7d, 0xa3, 0xd1, 0x6d, 0xd4, 0x48, 0x85, 0xc4,
+	0xfe, 0x4b, 0x83, 0x6b, 0x7d, 0xe6, 0x1d, 0xd2, 0x28, 0x0a, 0xf8, 0x03, 0xcc, 0x07, 0x3e, 0xea,
+	0x40, 0x93, 0x91, 0x78, 0x48, 0x52, 0x89, 0xd0, 0x72, 0xf3, 0x11, 0xba, 0x0e, 0x8d, 0x17, 0xf4,
+	0x28, 0x67, 0x17, 0x9f, 0xe8, 0x2e, 0x6c, 0x26, 0x38, 0xe5, 0x6c, 0x69, 0x22, 0x51, 0x15, 0x37,
+	0xd3, 0x08, 0xa8, 0x94, 0x52, 0x6e, 0xe8, 0xb5, 0xfc, 0x42, 0x82, 0x6c, 0xd8, 0x89, 0xf0, 0xd9,
+	0x73, 0x51, 0x9e, 0xe7, 0x72, 0x03, 0x36, 0x65, 0x2d, 0xb6, 0x23, 0x7c, 0xf6, 0x0d, 0x27, 0xd1,
+	0xd7, 0x23, 0x12, 0xde, 0xdf, 0xfe, 0xed, 0xf5, 0xcb, 0x3b, 0x39, 0x9a, 0xed, 0x40, 0xa7, 0xbc,
+	0x08, 0x97, 0xb0, 0x84, 0xc6, 0x8c, 0x88, 0x92, 0x1f, 0x89, 0x89, 0x7c, 0x37, 0xb2, 0x81, 0xfd,
+	0x0b, 0xb4, 0xfb, 0xcc, 0x13, 0x55, 0xaf, 0x5f, 0xb2, 0xf2, 0xbe, 0x52, 0xf0, 0x46, 0x5f, 0xc0,
+	0x16, 0xcd, 0x36, 0x6c, 0xba, 0x72, 0x63, 0x61, 0x35, 0xf9, 0x8e, 0xba, 0x4a, 0x59, 0x06, 0xee,
+	0xc0, 0x8d, 0x22, 0xc0, 0x14, 0xd7, 0x3e, 0x29, 0xec, 0xc6, 0xa1, 0x4f, 0x06, 0x27, 0x6f, 0x88,
+	0x66, 0x01, 0x0c, 0xa4, 0xb3, 0x3c, 0x81, 0x8d, 0xec, 0x04, 0xce, 0x66, 0xca, 0x10, 0x46, 0xa1,
+	0x6a, 0x32, 0x99, 0xc2, 0x38, 0x95, 0x18, 0x2e, 0x19, 0x13, 0x1c, 0xae, 0x53, 0x21, 0x04, 0x3a,
+	0xc3, 0xe1, 0x14, 0x40, 0x7e, 0x8b, 0x08, 0x21, 0xc1, 0x63, 0xc2, 0x0c, 0xbd, 0xdb, 0xd8, 0x6f,
+	0xbb, 0xf9, 0xa8, 0x0a, 0xa9, 0x90, 0xb8, 0x12, 0x69, 0x9d, 0xca, 0x5c, 0x0a, 0x52, 0xb9, 0x4a,
+	0x13, 0x79, 0x8a, 0x0e, 0x7d, 0x1c, 0x86, 0x24, 0xf6, 0xc8, 0x1b, 0x02, 0x15, 0xef, 0x7a, 0x63,
+	0xee, 0xae, 0x23, 0xd0, 0x43, 0x82, 0x8f, 0xe5, 0x5d, 0x69, 0xbb, 0xf2, 0xbb, 0xea, 0xfc, 0xa8,
+	0xd4, 0x0a, 0x29, 0x80, 0xeb, 0x62, 0x3e, 0xc4, 0x41, 0xf4, 0x90, 0x84, 0xc1, 0x98, 0xa4, 0x93,
+	0xcb, 0xc3, 0x2a, 0x23, 0x98, 0x60, 0xcc, 0xa7, 0x52, 0x18, 0x7f, 0x68, 0x80, 0xfa, 0xcc, 0xfb,
+	0x2a, 0x66, 0xa7, 0x24, 0x5d, 0xb7, 0x40, 0x07, 0x70, 0x35, 0xbf, 0x3c, 0x12, 0xa4, 0xee, 0x96,
+	0x4d, 0x85, 0xab, 0x0b, 0x77, 0x0b, 0xcc, 0x45, 0x30, 0xc5, 0xfd, 0x02, 0x76, 0xd4, 0x8d, 0xf8,
+	0x91, 0x72, 0xf2, 0x36, 0x6f, 0xdf, 0x1e, 0xdc, 0x2c, 0xe5, 0x52, 0x10, 0x63, 0x09, 0x91, 0x1d,
+	0xb8, 0x35, 0x20, 0xd6, 0x3e, 0xe8, 0x19, 0xd0, 0x2c, 0xaf, 0x02, 0xf2, 0xa0, 0xd5, 0x67, 0xde,
+	0x43, 0x32, 0x08, 0x86, 0x04, 0xdd, 0x82, 0x16, 0x1e, 0x71, 0x9f, 0xa6, 0x01, 0x9f, 0xe4, 0x3c,
+	0xb3, 0x89, 0x25, 0x48, 0x1d, 0x68, 0x8e, 0x12, 0x9f, 0x86, 0x43, 0x09, 0xb5, 0xe5, 0xe6, 0xa3,
+	0xfb, 0xd7, 0x44, 0xfa, 0x99, 0xb7, 0xfd, 0x2e, 0xbc, 0xa3, 0x12, 0xa9, 0xec, 0x4f, 0x61, 0xb7,
+	0xcf, 0xbc, 0x1f, 0x92, 0x21, 0xe6, 0xe4, 0x31, 0x4e, 0x71, 0xc4, 0x56, 0x30, 0x74, 0xa0, 0x99,
+	0x48, 0x5d, 0x0e, 0x91, 0x8f, 0x16, 0xb2, 0xbd, 0x07, 0x7b, 0x73, 0x81, 0xa7, 0x39, 0x0f, 0xfe,
+	0xdc, 0x82, 0x46, 0x9f, 0x79, 0xe8, 0x29, 0x6c, 0x17, 0x5f, 0xc6, 0x0f, 0x16, 0x0e, 0x60, 0xf9,
+	0xd5, 0x31, 0x3f, 0x5d, 0x21, 0x50, 0xcf, 0xd2, 0x13, 0x68, 0xcd, 0x5e, 0x9f, 0xf7, 0xab, 0xbc,
+	0x94, 0xd9, 0xfc, 0xb8, 0xd6, 0xac, 0x42, 0x2a, 0xd6, 0xac, 0x3b, 0xd6, 0xb0, 0x4a, 0x41, 0x1d,
+	0x6b, 0xa9, 0xcd, 0x89, 0xc0, 0xc5, 0x97, 0xa0, 0x32, 0x70, 0x41, 0x50, 0x1d, 0xb8, 0xa2, 0xa5,
+	0xcf, 0x02, 0xd7, 0x10, 0x17, 0x04, 0x75, 0x81, 0xcb, 0xc4, 0x4f, 0xa0, 0x35, 0x6b, 0x3a, 0x95,
+	0xd5, 0x55, 0xe6, 0xea, 0xea, 0x2e, 0x74, 0x06, 0xf4, 0x13, 0xec, 0x94, 0xbb, 0xea, 0x87, 0x95,
+	0x7e, 0x45, 0x89, 0x79, 0x7b, 0xa5, 0x44, 0x85, 0x1f, 0xc0, 0xee, 0x7c, 0xb3, 0xfc, 0xa8, 0xca,
+	0x7b, 0x4e, 0x64, 0xde, 0xfd, 0x1f, 0x22, 0x95, 0xe4, 0x7b, 0x80, 0x42, 0x6b, 0xb3, 0x96, 0xef,
+	0xbf, 0xb0, 0x9b, 0x9f, 0xd4, 0xdb, 0x8b, 0x51, 0x0b, 0xbd, 0xca, 0x5a, 0xbe, 0x47, 0xcb, 0xa3,
+	0x2e, 0xf6, 0x1c, 0xf4, 0x08, 0x9a, 0x79, 0xc3, 0x31, 0xab, 0x3c, 0x32, 0x9b, 0x69, 0x2f, 0xb7,
+	0xa9, 0x48, 0xcf, 0xa0, 0x5d, 0x6a, 0x1e, 0xdd, 0x2a, 0x9f, 0xa2, 0xc2, 0xdc, 0x5f, 0xa5, 0x98,
+	0xc6, 0x36, 0x37, 0x7f, 0x7d, 0xfd, 0xf2, 0x8e, 0xf6, 0xe0, 0xd1, 0xdf, 0xe7, 0x96, 0xf6, 0xea,
+	0xdc, 0xd2, 0xfe, 0x3d, 0xb7, 0xb4, 0xdf, 0x2f, 0xac, 0x8d, 0x57, 0x17, 0xd6, 0xc6, 0x3f, 0x17,
+	0xd6, 0xc6, 0x33, 0xc7, 0x0b, 0xb8, 0x3f, 0x3a, 0x72, 0x06, 0x34, 0xea, 0x65, 0x41, 0x3f, 0x8b,
+	0x09, 0x3f, 0xa5, 0xe9, 0x49, 0x3e, 0xec, 0x9d, 0xe5, 0x7f, 0x2a, 0x7c, 0x92, 0x10, 0x76, 0xd4,
+	0x94, 0x3f, 0x20, 0x9f, 0xff, 0x17, 0x00, 0x00, 0xff, 0xff, 0x31, 0xfd, 0xdd, 0x42, 0xc6, 0x0c,
+	0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -1325,9 +1531,11 @@ type MsgClient interface {
 	RevealBatch(ctx context.Context, in *MsgRevealBatch, opts ...grpc.CallOption) (*MsgRevealBatchResponse, error)
 	RevealCheck(ctx context.Context, in *MsgRevealCheck, opts ...grpc.CallOption) (*MsgRevealCheckResponse, error)
 	Challenge(ctx context.Context, in *MsgChallenge, opts ...grpc.CallOption) (*MsgChallengeResponse, error)
+	ClaimDelivery(ctx context.Context, in *MsgClaimDelivery, opts ...grpc.CallOption) (*MsgClaimDeliveryResponse, error)
 	AnswerChallenge(ctx context.Context, in *MsgAnswerChallenge, opts ...grpc.CallOption) (*MsgAnswerChallengeResponse, error)
 	CommitVote(ctx context.Context, in *MsgCommitVote, opts ...grpc.CallOption) (*MsgCommitVoteResponse, error)
 	RevealVote(ctx context.Context, in *MsgRevealVote, opts ...grpc.CallOption) (*MsgRevealVoteResponse, error)
+	Decide(ctx context.Context, in *MsgDecide, opts ...grpc.CallOption) (*MsgDecideResponse, error)
 	UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error)
 }
 
@@ -1393,6 +1601,15 @@ func (c *msgClient) Challenge(ctx context.Context, in *MsgChallenge, opts ...grp
 	return out, nil
 }
 
+func (c *msgClient) ClaimDelivery(ctx context.Context, in *MsgClaimDelivery, opts ...grpc.CallOption) (*MsgClaimDeliveryResponse, error) {
+	out := new(MsgClaimDeliveryResponse)
+	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Msg/ClaimDelivery", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) AnswerChallenge(ctx context.Context, in *MsgAnswerChallenge, opts ...grpc.CallOption) (*MsgAnswerChallengeResponse, error) {
 	out := new(MsgAnswerChallengeResponse)
 	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Msg/AnswerChallenge", in, out, opts...)
@@ -1420,6 +1637,15 @@ func (c *msgClient) RevealVote(ctx context.Context, in *MsgRevealVote, opts ...g
 	return out, nil
 }
 
+func (c *msgClient) Decide(ctx context.Context, in *MsgDecide, opts ...grpc.CallOption) (*MsgDecideResponse, error) {
+	out := new(MsgDecideResponse)
+	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Msg/Decide", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *msgClient) UpdateParams(ctx context.Context, in *MsgUpdateParams, opts ...grpc.CallOption) (*MsgUpdateParamsResponse, error) {
 	out := new(MsgUpdateParamsResponse)
 	err := c.cc.Invoke(ctx, "/gotong.proof.v1.Msg/UpdateParams", in, out, opts...)
@@ -1437,9 +1663,11 @@ type MsgServer interface {
 	RevealBatch(context.Context, *MsgRevealBatch) (*MsgRevealBatchResponse, error)
 	RevealCheck(context.Context, *MsgRevealCheck) (*MsgRevealCheckResponse, error)
 	Challenge(context.Context, *MsgChallenge) (*MsgChallengeResponse, error)
+	ClaimDelivery(context.Context, *MsgClaimDelivery) (*MsgClaimDeliveryResponse, error)
 	AnswerChallenge(context.Context, *MsgAnswerChallenge) (*MsgAnswerChallengeResponse, error)
 	CommitVote(context.Context, *MsgCommitVote) (*MsgCommitVoteResponse, error)
 	RevealVote(context.Context, *MsgRevealVote) (*MsgRevealVoteResponse, error)
+	Decide(context.Context, *MsgDecide) (*MsgDecideResponse, error)
 	UpdateParams(context.Context, *MsgUpdateParams) (*MsgUpdateParamsResponse, error)
 }
 
@@ -1465,6 +1693,9 @@ func (*UnimplementedMsgServer) RevealCheck(ctx context.Context, req *MsgRevealCh
 func (*UnimplementedMsgServer) Challenge(ctx context.Context, req *MsgChallenge) (*MsgChallengeResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method Challenge not implemented")
 }
+func (*UnimplementedMsgServer) ClaimDelivery(ctx context.Context, req *MsgClaimDelivery) (*MsgClaimDeliveryResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ClaimDelivery not implemented")
+}
 func (*UnimplementedMsgServer) AnswerChallenge(ctx context.Context, req *MsgAnswerChallenge) (*MsgAnswerChallengeResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method AnswerChallenge not implemented")
 }
@@ -1473,6 +1704,9 @@ func (*UnimplementedMsgServer) CommitVote(ctx context.Context, req *MsgCommitVot
 }
 func (*UnimplementedMsgServer) RevealVote(ctx context.Context, req *MsgRevealVote) (*MsgRevealVoteResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method RevealVote not implemented")
+}
+func (*UnimplementedMsgServer) Decide(ctx context.Context, req *MsgDecide) (*MsgDecideResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Decide not implemented")
 }
 func (*UnimplementedMsgServer) UpdateParams(ctx context.Context, req *MsgUpdateParams) (*MsgUpdateParamsResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method UpdateParams not implemented")
@@ -1590,6 +1824,24 @@ func _Msg_Challenge_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_ClaimDelivery_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgClaimDelivery)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).ClaimDelivery(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.proof.v1.Msg/ClaimDelivery",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).ClaimDelivery(ctx, req.(*MsgClaimDelivery))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Msg_AnswerChallenge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MsgAnswerChallenge)
 	if err := dec(in); err != nil {
@@ -1644,6 +1896,24 @@ func _Msg_RevealVote_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_Decide_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgDecide)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Decide(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.proof.v1.Msg/Decide",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Decide(ctx, req.(*MsgDecide))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Msg_UpdateParams_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(MsgUpdateParams)
 	if err := dec(in); err != nil {
@@ -1692,6 +1962,10 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 			Handler:    _Msg_Challenge_Handler,
 		},
 		{
+			MethodName: "ClaimDelivery",
+			Handler:    _Msg_ClaimDelivery_Handler,
+		},
+		{
 			MethodName: "AnswerChallenge",
 			Handler:    _Msg_AnswerChallenge_Handler,
 		},
@@ -1702,6 +1976,10 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RevealVote",
 			Handler:    _Msg_RevealVote_Handler,
+		},
+		{
+			MethodName: "Decide",
+			Handler:    _Msg_Decide_Handler,
 		},
 		{
 			MethodName: "UpdateParams",
@@ -2301,6 +2579,71 @@ func (m *MsgChallengeResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *MsgClaimDelivery) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgClaimDelivery) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgClaimDelivery) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Position != 0 {
+		i = encodeVarintTx(dAtA, i, uint64(m.Position))
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Batch) > 0 {
+		i -= len(m.Batch)
+		copy(dAtA[i:], m.Batch)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Batch)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgClaimDeliveryResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgClaimDeliveryResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgClaimDeliveryResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
 func (m *MsgAnswerChallenge) Marshal() (dAtA []byte, err error) {
 	size := m.Size()
 	dAtA = make([]byte, size)
@@ -2516,6 +2859,76 @@ func (m *MsgRevealVoteResponse) MarshalTo(dAtA []byte) (int, error) {
 }
 
 func (m *MsgRevealVoteResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgDecide) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgDecide) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgDecide) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.Uphold {
+		i--
+		if m.Uphold {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x18
+	}
+	if len(m.Batch) > 0 {
+		i -= len(m.Batch)
+		copy(dAtA[i:], m.Batch)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Batch)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Authority) > 0 {
+		i -= len(m.Authority)
+		copy(dAtA[i:], m.Authority)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Authority)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgDecideResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgDecideResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgDecideResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	i := len(dAtA)
 	_ = i
 	var l int
@@ -2859,6 +3272,35 @@ func (m *MsgChallengeResponse) Size() (n int) {
 	return n
 }
 
+func (m *MsgClaimDelivery) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Batch)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	if m.Position != 0 {
+		n += 1 + sovTx(uint64(m.Position))
+	}
+	return n
+}
+
+func (m *MsgClaimDeliveryResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
 func (m *MsgAnswerChallenge) Size() (n int) {
 	if m == nil {
 		return 0
@@ -2951,6 +3393,35 @@ func (m *MsgRevealVote) Size() (n int) {
 }
 
 func (m *MsgRevealVoteResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgDecide) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Authority)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Batch)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	if m.Uphold {
+		n += 2
+	}
+	return n
+}
+
+func (m *MsgDecideResponse) Size() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -4723,6 +5194,191 @@ func (m *MsgChallengeResponse) Unmarshal(dAtA []byte) error {
 	}
 	return nil
 }
+func (m *MsgClaimDelivery) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgClaimDelivery: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgClaimDelivery: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Batch", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Batch = append(m.Batch[:0], dAtA[iNdEx:postIndex]...)
+			if m.Batch == nil {
+				m.Batch = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Position", wireType)
+			}
+			m.Position = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Position |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgClaimDeliveryResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgClaimDeliveryResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgClaimDeliveryResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
 func (m *MsgAnswerChallenge) Unmarshal(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -5368,6 +6024,192 @@ func (m *MsgRevealVoteResponse) Unmarshal(dAtA []byte) error {
 		}
 		if fieldNum <= 0 {
 			return fmt.Errorf("proto: MsgRevealVoteResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgDecide) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgDecide: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgDecide: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Authority", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Authority = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Batch", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Batch = append(m.Batch[:0], dAtA[iNdEx:postIndex]...)
+			if m.Batch == nil {
+				m.Batch = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Uphold", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Uphold = bool(v != 0)
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgDecideResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgDecideResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgDecideResponse: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		default:

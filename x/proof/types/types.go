@@ -26,20 +26,15 @@ const (
 	EventAttribute = "event"
 )
 
-// BankKeeper moves and counts money.
+// BankKeeper moves and counts money. What is minted and burned goes through the
+// RewardKeeper.
 type BankKeeper interface {
 	SendCoins(ctx context.Context, from, to sdk.AccAddress, amt sdk.Coins) error
 	SendCoinsFromAccountToModule(ctx context.Context, from sdk.AccAddress, module string, amt sdk.Coins) error
 	SendCoinsFromModuleToAccount(ctx context.Context, module string, to sdk.AccAddress, amt sdk.Coins) error
 	SendCoinsFromModuleToModule(ctx context.Context, from, to string, amt sdk.Coins) error
-	BurnCoins(ctx context.Context, module string, amt sdk.Coins) error
 	GetBalance(ctx context.Context, account sdk.AccAddress, denom string) sdk.Coin
 	GetSupply(ctx context.Context, denom string) sdk.Coin
-}
-
-// StakingKeeper knows who validates.
-type StakingKeeper interface {
-	IterateLastValidatorPowers(ctx context.Context, f func(operator sdk.ValAddress, power int64) (stop bool)) error
 }
 
 // MarketKeeper is the store of the jobs.
@@ -56,6 +51,8 @@ type RegistryKeeper interface {
 	Party(ctx context.Context, role lifecycle.Role, account work.Address) (*lifecycle.Party, error)
 	SetParty(ctx context.Context, p *lifecycle.Party) error
 	Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.Party, error)
+	Bonded(ctx context.Context) (work.Amount, error)
+	Unvested(ctx context.Context) (work.Amount, error)
 	Holder
 }
 
@@ -74,6 +71,6 @@ type BeaconKeeper interface {
 // RegisterInterfaces makes the messages known to a codec.
 func RegisterInterfaces(r codectypes.InterfaceRegistry) {
 	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCommitBatch{}, &MsgOpenBatch{}, &MsgCommitCheck{}, &MsgRevealBatch{}, &MsgRevealCheck{},
-		&MsgChallenge{}, &MsgAnswerChallenge{}, &MsgCommitVote{}, &MsgRevealVote{}, &MsgUpdateParams{})
+		&MsgChallenge{}, &MsgClaimDelivery{}, &MsgAnswerChallenge{}, &MsgCommitVote{}, &MsgRevealVote{}, &MsgDecide{}, &MsgUpdateParams{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }

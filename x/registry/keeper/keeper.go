@@ -1,6 +1,7 @@
-// Package keeper keeps the parties: accounts bonded as providers or checkers. It
-// owns their records and the sum of their bonds; the bonds themselves sit in the
-// module's account, which only transfers of the protocol's machines move.
+// Package keeper keeps the parties: accounts bonded as providers, checkers or
+// indexers. It owns their records and the sums of their bonds and of the pay that
+// still vests; the money itself sits in the module's account, which only transfers
+// of the protocol's machines move.
 //
 // It never decides: every rule is lifecycle's.
 package keeper
@@ -23,6 +24,7 @@ type Keeper struct {
 	Schema  collections.Schema
 	parties collections.Map[collections.Pair[uint32, string], lifecycle.Party]
 	held    collections.Item[uint64] // ugtg: sum of Party.Bond
+	vesting collections.Item[uint64] // ugtg: sum of Party.Unvested
 }
 
 // New makes a keeper over a store.
@@ -31,7 +33,8 @@ func New(s store.KVStoreService) (Keeper, error) {
 	k := Keeper{
 		parties: collections.NewMap(b, collections.NewPrefix(1), "parties",
 			collections.PairKeyCodec(collections.Uint32Key, collections.StringKey), record.JSON[lifecycle.Party]()),
-		held: collections.NewItem(b, collections.NewPrefix(2), "held", collections.Uint64Value),
+		held:    collections.NewItem(b, collections.NewPrefix(2), "held", collections.Uint64Value),
+		vesting: collections.NewItem(b, collections.NewPrefix(3), "vesting", collections.Uint64Value),
 	}
 	var err error
 	k.Schema, err = b.Build()
@@ -47,23 +50,20 @@ func (k Keeper) Party(ctx context.Context, role lifecycle.Role, account work.Add
 	return &p, err
 }
 
-// SetParty stores p and follows the sum of the bonds.
+// SetParty stores p and follows the sums of bonds and unvested pay.
 func (k Keeper) SetParty(ctx context.Context, p *lifecycle.Party) error {
-	var was work.Amount
 	old, err := k.Party(ctx, p.Role, p.Account)
-	if err == nil {
-		was = old.Bond
-	} else if !errors.Is(err, lifecycle.ErrNotFound) {
+	if errors.Is(err, lifecycle.ErrNotFound) {
+		old, err = &lifecycle.Party{}, nil
+	}
+	if err != nil {
 		return err
 	}
-	if was != p.Bond {
-		held, err := k.Held(ctx)
-		if err != nil {
-			return err
-		}
-		if err := k.held.Set(ctx, uint64(held-was+p.Bond)); err != nil {
-			return err
-		}
+	if err := follow(ctx, k.held, old.Bond, p.Bond); err != nil {
+		return err
+	}
+	if err := follow(ctx, k.vesting, old.Unvested, p.Unvested); err != nil {
+		return err
 	}
 	return k.parties.Set(ctx, collections.Join(uint32(p.Role), string(p.Account)), *p)
 }
@@ -79,20 +79,57 @@ func (k Keeper) Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.
 	return l, err
 }
 
-// Held is the sum of all bonds as it was followed.
+// follow changes a sum by what one record of it changed.
+func follow(ctx context.Context, sum collections.Item[uint64], was, now work.Amount) error {
+	if was == now {
+		return nil
+	}
+	v, err := value(ctx, sum)
+	if err != nil {
+		return err
+	}
+	return sum.Set(ctx, uint64(v-was+now))
+}
+
+// Bonded is the sum of all bonds as it was followed.
+func (k Keeper) Bonded(ctx context.Context) (work.Amount, error) { return value(ctx, k.held) }
+
+// Unvested is the sum of all pay that vests, as it was followed.
+func (k Keeper) Unvested(ctx context.Context) (work.Amount, error) { return value(ctx, k.vesting) }
+
+// Held is what the module's account holds: bonds and unvested pay.
 func (k Keeper) Held(ctx context.Context) (work.Amount, error) {
-	v, err := k.held.Get(ctx)
+	bonded, err := k.Bonded(ctx)
+	if err != nil {
+		return 0, err
+	}
+	unvested, err := k.Unvested(ctx)
+	return bonded + unvested, err
+}
+
+func value(ctx context.Context, sum collections.Item[uint64]) (work.Amount, error) {
+	v, err := sum.Get(ctx)
 	if errors.Is(err, collections.ErrNotFound) {
 		return 0, nil
 	}
 	return work.Amount(v), err
 }
 
-// Recount is the sum of all bonds by a walk over every record.
+// Recount is Held by a walk over every record, whose tranches must be its pay.
 func (k Keeper) Recount(ctx context.Context) (sum work.Amount, err error) {
 	err = k.parties.Walk(ctx, nil, func(_ collections.Pair[uint32, string], p lifecycle.Party) (bool, error) {
 		var err error
-		sum, err = sum.Add(p.Bond)
+		if sum, err = sum.Add(p.Bond); err != nil {
+			return true, err
+		}
+		var vesting work.Amount
+		for _, t := range p.Vesting {
+			vesting += t.Amount
+		}
+		if vesting != p.Unvested || p.Pledged > p.Unvested {
+			return true, fmt.Errorf("%s %s has %s unvested, its tranches say %s, %s of it is pledged", p.Role, p.Account, p.Unvested, vesting, p.Pledged)
+		}
+		sum, err = sum.Add(p.Unvested)
 		return err != nil, err
 	})
 	return sum, err

@@ -54,8 +54,8 @@ func (s MsgServer) Unbond(ctx context.Context, m *types.MsgUnbond) (*types.MsgUn
 }
 
 func role(r uint32) (lifecycle.Role, error) {
-	if r != uint32(lifecycle.RoleProvider) && r != uint32(lifecycle.RoleChecker) {
-		return 0, errors.New("role: want 1 (provider) or 2 (checker)")
+	if r < uint32(lifecycle.RoleProvider) || r > uint32(lifecycle.RoleIndexer) {
+		return 0, errors.New("role: want 1 (provider), 2 (checker) or 3 (indexer)")
 	}
 	return lifecycle.Role(r), nil
 }

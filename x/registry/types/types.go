@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// ModuleName names the module, its store and the account that holds the bonds.
+	// ModuleName names the module, its store and the account that holds the bonds and
+	// the pay that still vests.
 	ModuleName = "registry"
 	// AddressPrefix starts every account of the chain in bech32.
 	AddressPrefix = "gotong"
