@@ -10,7 +10,7 @@ package gw1
 
 // maxWebSteps bounds the steps in a function: some per byte, and so many in all.
 const (
-	webStepsPerByte = 16
+	webStepsPerByte = 8
 	maxWebSteps     = 1 << 20
 )
 
@@ -26,6 +26,7 @@ type webs struct {
 	used   []bool    // by node: some instruction reads it
 	nodes  int       // made in this walk
 	edges  []webEdge
+	rounds int // through the edges, in all walks
 	pool   [][]int32
 }
 
@@ -37,6 +38,9 @@ func (s *webs) start(types []byte, params int, bodyBytes int) {
 	s.over, s.steps, s.nodes = false, min(webStepsPerByte*bodyBytes+1024, maxWebSteps), 0
 	s.vars, s.types, s.cur, s.edges = s.vars[:0], s.types[:0], s.cur[:0], s.edges[:0]
 	clear(s.used)
+	if len(s.class) == 0 {
+		s.rounds = 0
+	}
 	for i, t := range types {
 		if t != typeF32 && t != typeF64 && t != typeV128 {
 			s.vars = append(s.vars, -1)
@@ -175,12 +179,12 @@ func (s *webs) restore(saved []int32) {
 	s.pool = append(s.pool, saved)
 }
 
-// maxSettleRounds bounds how often the edges are gone through after a walk.
-const maxSettleRounds = 16
+// maxSettleRounds bounds how often the edges of a function are gone through.
+const maxSettleRounds = 24
 
 // settle brings the classes along edges together and reports whether one has changed.
 func (s *webs) settle() (changed bool) {
-	for range maxSettleRounds {
+	for ; s.rounds < maxSettleRounds; s.rounds++ {
 		moved := false
 		for i := len(s.edges) - 1; i >= 0; i-- {
 			if e := s.edges[i]; s.used[e.join] && !s.used[e.from] {
