@@ -1,5 +1,7 @@
 package gw1
 
+import "slices"
+
 // A function body is walked once: the walk validates it and leaves marks, in order of position, where the
 // emitter has something to add (emit.go). Fuel is decided here: every instruction that can be reached adds
 // its fuel to the basic block it lies in.
@@ -10,8 +12,7 @@ type markKind uint8
 const (
 	markBlock       markKind = iota // a basic block begins: charge the fuel of block arg
 	markLoop                        // the same at a loop head: charge, store and check
-	markCallBefore                  // a call follows
-	markCallAfter                   // a call has returned
+	markCall                        // a call
 	markReturn                      // a return: leave through the wrapper, arg blocks up
 	markUnreachable                 // an unreachable follows
 	markNaN                         // canonicalise the value just pushed, if needed; arg is its nanForm
@@ -19,9 +20,10 @@ const (
 	markGrow                        // memory.grow or table.grow: replace it, arg fuel per unit granted
 )
 
-// mark is an edit at src[pos:end]; these bytes are kept unless the kind replaces them.
+// mark is an edit at src[pos:end]; these bytes are kept unless the kind replaces them. It is small because a
+// function can have one at every byte.
 type mark struct {
-	pos, end int
+	pos, end int32 // MaxModuleBytes and less
 	arg      uint32
 	kind     markKind
 	needed   bool // of markNaN: the bits can be seen
@@ -226,8 +228,16 @@ func (w *walker) charge(fuel uint64) {
 
 func (w *walker) mark(kind markKind, pos, end int, arg uint32) {
 	if w.live {
-		w.marks = append(w.marks, mark{pos: pos, end: end, arg: arg, kind: kind})
+		w.addMark(mark{pos: int32(pos), end: int32(end), arg: arg, kind: kind})
 	}
+}
+
+// addMark keeps room for as many marks again, so that no more than twice their memory is ever asked for.
+func (w *walker) addMark(m mark) {
+	if len(w.marks) == cap(w.marks) {
+		w.marks = slices.Grow(w.marks, len(w.marks)+64)
+	}
+	w.marks = append(w.marks, m)
 }
 
 // newBlock begins a basic block at the current position, if it can be reached.
@@ -571,10 +581,9 @@ func (w *walker) call(op byte, at int) {
 	if w.live {
 		w.calls++
 	}
-	w.mark(markCallBefore, at, at, 0)
+	w.mark(markCall, at, r.pos, 0)
 	w.popAll(w.types[typ].params)
 	w.pushAll(w.types[typ].results)
-	w.mark(markCallAfter, r.pos, r.pos, 0)
 }
 
 func (w *walker) choose(op byte, at int) {
@@ -682,7 +691,15 @@ func (w *walker) memorySize(op byte, at int) {
 	w.charge(fuelBulk)
 	w.pop(typeI32)
 	w.push(typeI32)
-	w.mark(markGrow, at, w.r.pos, FuelPerGrownPage)
+	w.grow(at, FuelPerGrownPage)
+}
+
+// grow marks memory.grow or table.grow, which becomes much longer.
+func (w *walker) grow(at int, fuel uint32) {
+	if w.totalGrows++; w.totalGrows > MaxGrows {
+		w.r.failAt(at, "memory.grow and table.grow occur more than %d times", MaxGrows)
+	}
+	w.mark(markGrow, at, w.r.pos, fuel)
 }
 
 func (w *walker) ref(op byte, at int) {
@@ -755,7 +772,7 @@ func (w *walker) bulk(at int) {
 		w.pop(typeI32)
 		w.pop(elem)
 		w.push(typeI32)
-		w.mark(markGrow, at, r.pos, FuelPerTableSlot)
+		w.grow(at, FuelPerTableSlot)
 	case bulkTableSize:
 		w.table()
 		w.charge(1)

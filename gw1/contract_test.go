@@ -45,6 +45,7 @@ func TestSpecification(t *testing.T) {
 		fmt.Sprintf("| %s; %s |", n(MaxLocals), n(MaxTotalLocals)),
 		fmt.Sprintf("| %d; %s; %s |", MaxTables, n(MaxTableElements), n(MaxTableElements)),
 		fmt.Sprintf("| memory | %s pages of %d KiB |", n(MaxMemoryBytes/pageBytes), pageBytes>>10),
+		fmt.Sprintf("reachable or not | %s together |", n(MaxGrows)),
 		fmt.Sprintf("becomes min(declared, %s)", n(MaxTableElements)),
 		fmt.Sprintf("lies below %d MiB", MaxImageBytes>>20),
 		fmt.Sprintf("| `gw1.depth` | i32 | %s |", n(DepthSlots)),

@@ -44,7 +44,7 @@ func (w *walker) pushClass(typ byte, class nanForm) {
 	if w.live && class != nanNone {
 		if class.dirty() {
 			v.def = int32(len(w.marks))
-			w.marks = append(w.marks, mark{pos: w.r.pos, end: w.r.pos, arg: uint32(class), kind: markNaN, needed: !w.nans.lazy})
+			w.addMark(mark{pos: int32(w.r.pos), end: int32(w.r.pos), arg: uint32(class), kind: markNaN, needed: !w.nans.lazy})
 		}
 		if w.nans.lazy { // in the plain form every value is as it should be
 			v.class = class

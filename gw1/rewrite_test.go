@@ -264,6 +264,7 @@ func TestRefusals(t *testing.T) {
 		}), "locals"},
 		{"deep nesting", code(bytes.Repeat([]byte{2, 0x40}, gw1.MaxNesting), bytes.Repeat([]byte{0x0b}, gw1.MaxNesting)), "nested"},
 		{"high stack", code(bytes.Repeat(c32(1), gw1.MaxOperands+1), bytes.Repeat([]byte{0x1a}, gw1.MaxOperands+1)), "operand stack"},
+		{"many grows", code(c32(0), bytes.Repeat([]byte{0x40, 0}, gw1.MaxGrows+1), 0x1a), "memory.grow"},
 		{"long body", code(bytes.Repeat([]byte{1}, gw1.MaxBodyBytes)), "bytes: the profile"},
 		{"block parameters", testModule{funcs: []testFunc{
 			{params: bytes.Repeat([]byte{i32}, gw1.MaxResults+1)},
