@@ -122,6 +122,29 @@ func TestImports(t *testing.T) {
 	}
 }
 
+// TestGw1IsALibrary keeps package gw1 usable by anyone: a few packages of the
+// standard library, no engine, no clock, no files, no network.
+func TestGw1IsALibrary(t *testing.T) {
+	pure := []string{"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "math/bits", "math/rand/v2", "slices", "strconv", "strings", "unicode/utf8"}
+	found := false
+	for _, p := range load(t) {
+		if p.dir != "gw1" {
+			continue
+		}
+		found = true
+		for i, f := range p.files {
+			for _, im := range f.Imports {
+				if path := strings.Trim(im.Path.Value, `"`); !slices.Contains(pure, path) {
+					t.Errorf("gw1/%s imports %s", p.names[i], path)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("package gw1 was not found")
+	}
+}
+
 // TestPackageComments demands that every package says what it owns.
 func TestPackageComments(t *testing.T) {
 	for _, p := range load(t) {
