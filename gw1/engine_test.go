@@ -93,7 +93,16 @@ func (e *engine) load(t testing.TB, wasm []byte, o gw1.Options) *program {
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkSecondWalk(t, wasm, o, m)
 	return e.program(t, m)
+}
+
+// checkSecondWalk checks that a module whose code is emitted in a second walk is the same module.
+func checkSecondWalk(t testing.TB, wasm []byte, o gw1.Options, first *gw1.Module) {
+	t.Helper()
+	if second, err := gw1.RewriteTwice(wasm, o); err != nil || !reflect.DeepEqual(first, second) {
+		t.Fatalf("a second walk makes another module: %v", err)
+	}
 }
 
 const plenty = 1 << 50

@@ -134,6 +134,7 @@ func checkRandomModule(t testing.TB, seed uint64) (returned int) {
 			if i.rewrote, err = gw1.Rewrite(wasm, *form.o); err != nil {
 				t.Fatalf("seed %d: a valid module is refused: %v", seed, err)
 			}
+			checkSecondWalk(t, wasm, *form.o, i.rewrote)
 			binary = i.rewrote.Binary
 		}
 		if i.start(t, "random module", e, binary); i.m == nil || i.trapped != nil {

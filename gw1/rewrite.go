@@ -68,13 +68,16 @@ const reservedPrefix = "gw1."
 // and memory linear in the module: ordinary ones 10 ns and 4 bytes per byte. Modules made to be costly take up to
 // 0.1 µs and 12 bytes per byte of all that is allocated, and 384 MiB for a function of the greatest size, so those
 // of strangers belong into a process with limits, as their compilation does.
-func Rewrite(module []byte, o Options) (*Module, error) {
+func Rewrite(module []byte, o Options) (*Module, error) { return rewrite(module, o, keptCode) }
+
+// rewrite keeps up to so much rewritten code, by the size of the original; more is emitted in a second walk.
+func rewrite(module []byte, o Options, kept func(code int) int) (*Module, error) {
 	p, refusal := parse(module)
 	if refusal != nil {
 		return nil, refusal
 	}
 	b := &builder{parsed: p, o: o}
-	if refusal := b.functions(); refusal != nil {
+	if refusal := b.functions(kept); refusal != nil {
 		return nil, refusal
 	}
 	return b.module(), nil
@@ -109,7 +112,7 @@ func keptCode(code int) int { return code + code/2 + 64<<10 }
 const bytesPerMark = 16
 
 // functions walks and emits every body.
-func (b *builder) functions() *Refusal {
+func (b *builder) functions(kept func(code int) int) *Refusal {
 	first := uint64(len(b.globals))
 	code := 0
 	for _, body := range b.bodies {
@@ -118,7 +121,7 @@ func (b *builder) functions() *Refusal {
 	b.emit = emitter{
 		o: b.o, fuel: first, depth: first + 1, trap: first + 2,
 		resultTypes: map[string]int{}, firstType: len(b.types),
-		out: make([]byte, 0, keptCode(code)),
+		out: make([]byte, 0, kept(code)),
 	}
 	b.prepareReferences()
 	b.funcs = make([]placed, 0, len(b.bodies))

@@ -379,6 +379,7 @@ func FuzzRewrite(f *testing.F) {
 		if err != nil {
 			return
 		}
+		checkSecondWalk(t, wasm, gw1.Options{}, m)
 		c, err := e.runtime.CompileModule(t.Context(), m.Binary)
 		if err != nil {
 			t.Fatalf("accepted, but the result is not valid: %v", err)

@@ -197,6 +197,7 @@ func (s *suite) module(t *testing.T, where string, engines []*engine, wasm []byt
 				s.note(t, where, err)
 				return nil
 			}
+			checkSecondWalk(t, command, *form.o, i.rewrote)
 			binary = i.rewrote.Binary
 		} else if _, err := gw1.Rewrite(command, gw1.Options{}); err != nil {
 			s.refused++
