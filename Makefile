@@ -24,7 +24,7 @@ check:                       ## fmt, vet, staticcheck, generated files; layers a
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	@$(MAKE) --no-print-directory gen-check
 
-deps:                        ## Debian packages that real tests need; says what it could not install
+deps:                        ## Debian packages and npm programs that real tests need; says what it could not get
 	@sh scripts/deps.sh
 
 gen:                         ## regenerate what is committed
