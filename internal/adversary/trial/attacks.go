@@ -19,8 +19,12 @@ type Attack struct {
 	// Slack.
 	Harmless bool
 	Slack    int64 // ugtg
+	// Open: the attack is known to pay; see Remaining.
+	Open bool
 	// Detects: the draws must catch as often as the closed form says.
 	Detects bool
+	// Slow: a run takes long, so that fewer of its seeds run on the keepers.
+	Slow bool
 	// Check, if set, looks for more that must hold.
 	Check func(p Pair) error
 }
@@ -28,7 +32,7 @@ type Attack struct {
 // Attacks are all attacks, in the order of the table.
 func Attacks() []Attack {
 	var l []Attack
-	for _, f := range []func() []Attack{garbage, thrifty, exitScam, ring, lazy, withhold, griefing, farm, grinder, spam, referee} {
+	for _, f := range []func() []Attack{garbage, thrifty, exitScam, ring, lazy, withhold, griefing, farm, grinder, spam, indexers, referee} {
 		l = append(l, f()...)
 	}
 	return l
@@ -42,7 +46,7 @@ const dear = 1e6
 func single(w *World, tier work.Tier, batches int, size uint64) *Provider {
 	w.honestNetwork(5, 4)
 	j := w.job("client", honest, tier, uint64(batches)*size, dear)
-	return w.provider("worker", evil, work.Amount(size)*40*gtg, j, batches, size)
+	return w.provider("worker", evil, j, batches, size)
 }
 
 // all lies in every item and executes none.

@@ -26,6 +26,7 @@ type Outcome struct {
 	PaidCaught            int // were paid although caught
 	MostReferee           int // runs of one item
 	Longest               int64
+	Drawn                 Drawn
 	Faults                []error
 }
 
@@ -39,20 +40,29 @@ func (b *Batch) observe() {
 	ring, share := b.w.ring(k)
 	b.P = 1 - b.miss(ring)
 	phi := b.phi()
-	m := b.w.P.Rules().EffectiveDraws(incentive.Batch{Tier: b.now.Tier, Items: b.now.N, Fuel: b.now.Root.Fuel, MaxItemFuel: b.now.MaxItemFuel})
+	m := b.w.P.Rules().EffectiveDraws(incentive.Batch{Tier: b.now.Tier, Items: b.now.N, Fuel: b.now.Root.Fuel, MaxItemFuel: b.now.MaxItemFuel, Sample: b.now.Sample})
 	b.Closed = 1 - float64(incentive.Miss(uint64(phi*incentive.One), m, uint64(k), uint64(math.Ceil(share*1000))))/incentive.One
 	if a := b.w.alpha; a > 0 { // it skips, each time the next proposer is its own with chance a
 		b.P, b.Closed = b.P*(1-a)/(1-a*b.P), b.Closed*(1-a)/(1-a*b.Closed)
 	}
+	b.Caught = b.exposed()
+}
+
+// exposed reports whether an honest checker, second looks included, was drawn for a
+// lie.
+func (b *Batch) exposed() bool {
 	for i := range b.now.Checks {
 		c := &b.now.Checks[i]
 		if b.w.Checkers[c.Checker].Owner != honest {
 			continue
 		}
 		for _, d := range c.Draws {
-			b.Caught = b.Caught || slices.Contains(b.False, b.positionOf(&b.now.Draws[d]))
+			if slices.Contains(b.False, b.positionOf(&b.now.Draws[d])) {
+				return true
+			}
 		}
 	}
+	return false
 }
 
 func (b *Batch) positionOf(d *lifecycle.Draw) uint64 {
@@ -142,17 +152,22 @@ func (w *World) audit() *Outcome {
 	for _, a := range w.order {
 		if a.Owner == evil {
 			o.Books -= int64(a.funds)
+			for _, v := range w.Validators {
+				if v.actor == a {
+					o.Books -= v.Power * gtg
+				}
+			}
 		}
 	}
+	o.Books += w.pooled()
+	o.Drawn = w.drawn
 	for _, b := range w.Batches {
-		if w.pool {
-			o.Books += int64(b.sum(lifecycle.ReasonValidators))
-		}
 		w.auditBatch(o, b)
 	}
 	for _, a := range w.order {
 		w.auditParty(a)
 	}
+	w.auditStakes()
 	for _, j := range w.Jobs {
 		if r, err := w.chain.Job(w.ctx, j.ID); err == nil && (r.State != lifecycle.JobClosed || r.EscrowFree+r.EscrowLocked+r.CheckFree+r.CheckLocked != 0) {
 			w.fault("job of %s is not closed in the end: %d batches open, %s locked", j.Name, r.OpenBatches, r.EscrowLocked)
@@ -168,7 +183,7 @@ func (w *World) auditBatch(o *Outcome, b *Batch) {
 		return
 	}
 	o.Longest = max(o.Longest, b.Ended-b.Committed)
-	if most := longest(w.P); b.Ended-b.Committed > most {
+	if most := longest(w.P) + w.queued(); b.Ended-b.Committed > most {
 		w.fault("batch of %s took %d blocks: at most %d", b.Provider.Name, b.Ended-b.Committed, most)
 	}
 	switch b.now.Phase {
@@ -206,6 +221,26 @@ func (w *World) auditBatch(o *Outcome, b *Batch) {
 	}
 }
 
+// queued bounds how long a dispute waits behind all others of the run.
+func (w *World) queued() int64 {
+	var n int
+	for _, b := range w.Batches {
+		n += len(b.votedAt)
+	}
+	return int64(n/int(w.P.MaxDisputes)+1) * (2*w.P.VoteBlocks + 2*w.P.RevealBlocks)
+}
+
+// pooled is what the validators' pool got, if it is the attacker's.
+func (w *World) pooled() (sum int64) {
+	if !w.pool {
+		return 0
+	}
+	for _, b := range w.Batches {
+		sum += int64(b.sum(lifecycle.ReasonValidators))
+	}
+	return sum
+}
+
 // sum is what a batch moved for a reason.
 func (b *Batch) sum(why lifecycle.Reason) (v work.Amount) {
 	for _, t := range b.now.Transfers {
@@ -217,7 +252,7 @@ func (b *Batch) sum(why lifecycle.Reason) (v work.Amount) {
 }
 
 func (w *World) auditParty(a *actor) {
-	for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
+	for _, role := range roles {
 		q, err := w.chain.Party(w.ctx, role, a.Account)
 		if err != nil {
 			continue
@@ -231,9 +266,21 @@ func (w *World) auditParty(a *actor) {
 	}
 }
 
+// auditStakes wants the stake of every honest validator whole.
+func (w *World) auditStakes() {
+	for _, v := range w.Validators {
+		if stake := w.chain.Stake(v.Account); v.Owner == honest && stake != work.Amount(v.Power)*gtg {
+			w.fault("honest validator %s was slashed: its stake is %s", v.Name, stake)
+		}
+	}
+}
+
 func (w *World) deposit(role lifecycle.Role, a *actor) work.Amount {
 	if c := w.Checkers[a.Account]; role == lifecycle.RoleChecker && c != nil {
 		return c.Bond
+	}
+	if role == lifecycle.RoleIndexer {
+		return a.indexes
 	}
 	for _, p := range w.Providers {
 		if role == lifecycle.RoleProvider && p.actor == a {
@@ -247,6 +294,6 @@ func (w *World) deposit(role lifecycle.Role, a *actor) work.Amount {
 // least waits.
 func longest(p lifecycle.Params) int64 {
 	dispute := 2*p.VoteBlocks + 2*p.RevealBlocks
-	return p.DrawDelayBlocks + int64(p.DrawSpreadBlocks) + p.OpenBlocks + 4*p.CheckBlocks + p.RevealBlocks + dispute +
+	return p.DrawDelayBlocks + int64(p.DrawSpreadBlocks) + p.OpenBlocks + 5*p.CheckBlocks + p.LookDelayBlocks + p.RevealBlocks + dispute +
 		p.WindowBlocks*(1+p.OpenBlocks+dispute) + 10
 }

@@ -21,6 +21,8 @@ func (b *Batch) act() {
 		b.check()
 	case lifecycle.Revealing:
 		b.reveal()
+	case lifecycle.Window:
+		b.claim()
 	case lifecycle.Answering:
 		b.provide(b.Provider.Answers, b.answer)
 	case lifecycle.Voting:
@@ -36,7 +38,7 @@ func (b *Batch) refresh() bool {
 	if b.Ended > 0 {
 		return false
 	}
-	if b.now != nil && !b.dirty && b.w.height <= b.now.Deadline {
+	if b.now != nil && !b.dirty && b.now.Phase != lifecycle.Queued && b.w.height <= b.now.Deadline {
 		return true
 	}
 	now, err := b.w.chain.Batch(b.w.ctx, b.ID)
@@ -46,7 +48,7 @@ func (b *Batch) refresh() bool {
 		return false
 	}
 	b.now, b.dirty = now, false
-	if now.Dispute != nil && now.Phase == lifecycle.Voting && !b.votedAt[now.Dispute.OpenedHeight] {
+	if now.Dispute != nil && now.Phase == lifecycle.Voting && !now.Dispute.Delivery && !b.votedAt[now.Dispute.OpenedHeight] {
 		b.votedAt[now.Dispute.OpenedHeight] = true
 		for _, it := range now.Dispute.Items {
 			b.voted[it.Position]++
@@ -136,11 +138,24 @@ func (c *Checker) find(b *Batch, at uint64) (work.Leaf, work.Fuel) {
 	if c.Finds != nil {
 		return c.Finds(c, b, at)
 	}
-	return b.honest(c.Account, at)
+	return b.honest(at)
 }
 
-// honest is what an executor finds.
-func (b *Batch) honest(_ work.Address, at uint64) (work.Leaf, work.Fuel) {
+// claim lets the client claim an output that it did not get.
+func (b *Batch) claim() {
+	if b.claimed || !b.Provider.Keeps && !b.Job.Claims {
+		return
+	}
+	b.claimed = true
+	b.w.duty(b, b.Job.actor, ledger.ClaimDelivery{Batch: b.ID})
+}
+
+// honest is what an executor finds: it fetches the inputs of the client, else of the
+// provider.
+func (b *Batch) honest(at uint64) (work.Leaf, work.Fuel) {
+	if b.Job.Hides && b.Provider.Serves != nil && !b.Provider.Serves(b) {
+		return lifecycle.Unavailable, 0
+	}
 	leaf, _ := b.Job.truth(b.Items.At(at))
 	return leaf, leaf.Fuel
 }
@@ -210,4 +225,13 @@ func (b *Batch) verdict(v *Validator) []work.Leaf {
 	return l
 }
 
-func (v *Validator) judge(b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.honest(v.Account, at) }
+// judge executes the item or, if its delivery is in dispute, fetches its output.
+func (v *Validator) judge(b *Batch, at uint64) (work.Leaf, work.Fuel) {
+	if !b.now.Dispute.Delivery {
+		return b.honest(at)
+	}
+	if b.Provider.Keeps {
+		return lifecycle.Unavailable, 0
+	}
+	return b.now.Dispute.Items[0].Claims[0].Leaf, 0
+}

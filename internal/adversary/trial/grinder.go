@@ -71,7 +71,7 @@ func grind(w *World, evilProposes proposers, knows bool) {
 	}
 	likes := func(at int64, value work.Hash) bool {
 		for _, b := range w.open {
-			if b.Provider.Owner != evil || len(b.False) == 0 {
+			if b.Provider.Owner != evil || len(b.False) == 0 || b.now == nil {
 				continue
 			}
 			if knows && at == fixes(b) && !evilProposes(height(at, value), 0) || at == drawAt[b] && b.hit(value) {
@@ -96,7 +96,7 @@ func grind(w *World, evilProposes proposers, knows bool) {
 // hit reports whether a draw by a beacon would fall on a lie: the points as
 // docs/spec says them.
 func (b *Batch) hit(beacon work.Hash) bool {
-	m := min(uint64(b.w.P.SampleEconomic), b.Items.Len())
+	m := min(uint64(b.now.Sample), b.Items.Len())
 	if m == b.Items.Len() {
 		return len(b.False) > 0
 	}
@@ -180,21 +180,4 @@ func timed(p lifecycle.Params, by proposers, h int64, n int) bool {
 		}
 	}
 	return n <= 0
-}
-
-// Remaining are attacks that the protocol does not stop; docs/adversaries.md gives
-// their price. They are measured, and expected to pay.
-func Remaining() []Attack {
-	return []Attack{{
-		ID: "R1", Name: "10 of 100 keys that propose in a row, commits timed to them, fakes 20 %", Most: 5000,
-		Describe: func(w *World, cheat bool) {
-			by := adjacent(100, 10)
-			p := single(w, work.TierEconomic, 10, 24)
-			p.When = func(h int64) bool { return by(h+2, 0) && !by(h+1, 0) }
-			if cheat {
-				p.Compute = share(w, 200)
-				grind(w, by, true)
-			}
-		},
-	}}
 }

@@ -12,7 +12,7 @@ import (
 func watched(w *World, tier work.Tier, batches int) *Checker {
 	w.honestNetwork(4, 4)
 	j := w.job("client", honest, tier, uint64(batches)*12, dear)
-	w.provider("worker", honest, 600*gtg, j, batches, 12)
+	w.provider("worker", honest, j, batches, 12)
 	return w.checker("lazy", evil, 200*gtg)
 }
 
@@ -72,6 +72,18 @@ func lazy() (l []Attack) {
 	add("checker commits and never reveals", work.TierEconomic, func(_ *World, c *Checker) {
 		c.Reveals = func(*Batch) bool { return false }
 	})
+	l = append(l, Attack{ID: fmt.Sprintf("5%c", 'a'+len(l)), Name: "checker copies the leaves that a worker with 20 % lies leaks", Most: 5000, Mean: true,
+		Describe: func(w *World, cheat bool) {
+			w.honestNetwork(4, 4)
+			j := w.job("client", honest, work.TierEconomic, 40*12, 1000) // a usual price: the stake is worth many items
+			p := w.provider("leaky", "accomplice", j, 40, 12)
+			p.Compute = share(w, 200)
+			p.funds = 1000 * gtg
+			c := w.checker("lazy", evil, 200*gtg)
+			if cheat {
+				c.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Leaves[at], 0 }
+			}
+		}})
 	return l
 }
 
@@ -99,5 +111,37 @@ func withhold() (l []Attack) {
 			}
 		}})
 	}
+	add(Attack{Name: "worker fakes 20 % and hides the inputs when a lie is drawn, client offline", Detects: true, Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierEconomic, 30, 24)
+		p.Job.Hides = true
+		if cheat {
+			p.Compute = share(w, 200)
+			p.Serves = func(b *Batch) bool { return !b.exposed() }
+		}
+	}})
+	add(Attack{Name: "worker is paid and keeps its outputs", Describe: func(w *World, cheat bool) {
+		single(w, work.TierEconomic, 10, 12).Keeps = cheat
+	}})
+	add(Attack{Name: "client and its own worker let nobody fetch the program", Describe: func(w *World, cheat bool) {
+		w.honestNetwork(5, 4)
+		j := w.job("client", evil, work.TierEconomic, 60, dear)
+		p := w.provider("worker", evil, j, 5, 12)
+		w.Ended = worth(j)
+		j.Hides = cheat
+		p.Serves = func(*Batch) bool { return !cheat }
+	}})
+	add(Attack{Name: "client hides the inputs from all but its workers, who serve them", Harmless: true, Describe: func(w *World, cheat bool) {
+		w.honestNetwork(5, 4)
+		j := w.job("client", evil, work.TierEconomic, 60, dear)
+		w.provider("worker", honest, j, 5, 12)
+		j.Hides = cheat
+	}})
+	add(Attack{Name: "client claims outputs that it has", Describe: func(w *World, cheat bool) {
+		w.honestNetwork(5, 4)
+		j := w.job("client", evil, work.TierEconomic, 60, dear)
+		j.funds += 200 * gtg
+		w.provider("worker", honest, j, 5, 12)
+		j.Claims = cheat
+	}})
 	return l
 }

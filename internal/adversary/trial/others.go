@@ -22,17 +22,9 @@ func griefing() (l []Attack) {
 		w.honestNetwork(5, 4)
 		j := w.job("client", evil, work.TierEconomic, uint64(providers)*24, dear)
 		for i := range providers {
-			w.provider(fmt.Sprint("worker", i), honest, 400*gtg, j, 3, 8).Every = 8
+			w.provider(fmt.Sprint("worker", i), honest, j, 3, 8).Every = 8
 		}
 		return j
-	}
-	// worth books what the results of a paid batch are worth to its client.
-	worth := func(j *Job) func(*Batch) {
-		return func(b *Batch) {
-			if b.Job == j && b.now.Phase == lifecycle.Settled && len(b.False) == 0 {
-				j.gained += b.now.Pay * valuePermille / 1000
-			}
-		}
 	}
 	add(Attack{Name: "client signs its escrow away ten times over", Describe: func(w *World, cheat bool) {
 		j := customers(w, 10)
@@ -61,7 +53,7 @@ func griefing() (l []Attack) {
 	add(Attack{Name: "client's own worker commits garbage for every item first", Describe: func(w *World, cheat bool) {
 		j := customers(w, 4)
 		w.Ended = worth(j)
-		own := w.provider("own", evil, 2000*gtg, j, 0, 8)
+		own := w.provider("own", evil, j, 0, 8)
 		if cheat {
 			own.Compute = all
 			w.EachBlock = func(w *World) {
@@ -99,29 +91,63 @@ func griefing() (l []Attack) {
 	return l
 }
 
+// worth books what the results of a paid batch are worth to its client.
+func worth(j *Job) func(*Batch) {
+	return func(b *Batch) {
+		if b.Job == j && b.now.Phase == lifecycle.Settled && len(b.False) == 0 {
+			j.gained += b.now.Pay * valuePermille / 1000
+		}
+	}
+}
+
 // farm is attack 8: 50 identities that own every role and work for themselves with
-// free compute.
+// free compute, three jobs in turn. What it owns must fall with each.
 func farm() []Attack {
 	return []Attack{{
-		ID: "8a", Name: "farm of 50 identities that own all roles, free compute", Most: 3000,
+		ID: "8a", Name: "farm of 50 identities that own all roles, free compute: falls with each job", Most: 3000,
 		Describe: func(w *World, cheat bool) {
 			for i := range 20 {
 				w.checker(fmt.Sprint("farmchecker", i), evil, 50*gtg)
 			}
 			for i := range 4 {
-				w.validator(fmt.Sprint("farmvalidator", i), evil, 10)
+				w.validator(fmt.Sprint("farmvalidator", i), evil, 10_000)
 			}
-			w.free = true
-			w.pool = true
-			j := w.job("farmclient", evil, work.TierEconomic, 26*8, dear)
+			w.free, w.pool = true, true
+			j := w.job("farmclient", evil, work.TierEconomic, 26*4, dear)
+			j.funds *= 3
 			for i := range 26 {
-				p := w.provider(fmt.Sprint("farm", i), evil, 60*gtg, j, 1, 8)
-				if !cheat {
+				p := w.provider(fmt.Sprint("farm", i), evil, j, 1, 4)
+				if p.funds = 1000 * gtg; !cheat {
 					p.Left = 0
 				}
 			}
+			last := int64(1) << 62
+			w.EachBlock = func(w *World) {
+				if w.height < 20 || len(w.open) > 0 {
+					return
+				}
+				w.release(j)
+				now := w.books(evil) + w.pooled()
+				if cheat && now >= last {
+					w.fault("the farm grew from %d to %d ugtg with a job of its own", last, now)
+				}
+				if last = now; j.Spec.Nonce == 3 {
+					w.EachBlock = nil
+					return
+				}
+				j.Spec.Nonce++
+				j.Closed, j.next = false, 0
+				if err := w.post(j); err != nil {
+					w.fault("job of the farm: %w", err)
+				}
+				for _, p := range w.Providers {
+					if cheat {
+						p.Left = 1
+					}
+				}
+			}
 		},
-	}}
+	}, commons()}
 }
 
 // spam is attack 10: false challenges by many accounts.
@@ -137,11 +163,11 @@ func spam() (l []Attack) {
 			w.honestNetwork(5, 4)
 			j := w.job("client", honest, work.TierEconomic, 240, dear)
 			for i := range 4 {
-				w.provider(fmt.Sprint("worker", i), honest, 400*gtg, j, 5, 12)
+				w.provider(fmt.Sprint("worker", i), honest, j, 5, 12)
 			}
 			var sybils []*actor
 			for i := range 100 {
-				sybils = append(sybils, w.actor(fmt.Sprint("sybil", i), evil, 50*gtg))
+				sybils = append(sybils, w.actor(fmt.Sprint("sybil", i), evil, 100*gtg))
 			}
 			if !cheat {
 				return
@@ -163,6 +189,88 @@ func spam() (l []Attack) {
 			}
 		}})
 	}
+	l = append(l, Attack{ID: "10c", Name: "worker answers challenges of its lies with forged paths", Most: 8000, Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierEconomic, 10, 24)
+		watcher := w.actor("watcher", honest, 1000*gtg)
+		if !cheat {
+			return
+		}
+		p.Compute = first(1)
+		p.Answers = func(b *Batch) bool {
+			forged := b.answer().(ledger.AnswerChallenge)
+			forged.Leaf, _ = p.Job.truth(b.Items.At(0))
+			if err := w.send(p.actor, forged); err == nil {
+				w.fault("a forged answer was taken")
+			}
+			forged.Opening.Path = forged.Opening.Path[1:]
+			if err := w.send(p.actor, forged); err == nil {
+				w.fault("a short path was taken")
+			}
+			return false
+		}
+		w.EachBlock = func(w *World) {
+			for _, b := range w.open {
+				if b.refresh() && b.now.Phase == lifecycle.Window {
+					leaf, _ := p.Job.truth(b.Items.At(0))
+					w.duty(b, watcher, ledger.Challenge{Batch: b.ID, Leaf: leaf})
+				}
+			}
+			if p.Left == 0 && len(w.open) == 0 {
+				w.EachBlock = nil
+			}
+		}
+	}})
+	return l
+}
+
+// indexers is attack 11: whoever hands out items signs one attempt twice, or keeps
+// items back.
+func indexers() (l []Attack) {
+	for i, v := range []struct {
+		name     string
+		hired    bool // the indexer is not the client's own
+		withhold bool
+	}{
+		{"client as its own indexer signs one attempt to two workers", false, false},
+		{"hired indexer signs one attempt to two workers", true, false},
+		{"hired indexer hands out nothing", true, true},
+	} {
+		l = append(l, Attack{ID: fmt.Sprintf("11%c", 'a'+i), Name: v.name, Most: 3000, Harmless: v.withhold, Describe: func(w *World, cheat bool) {
+			w.honestNetwork(5, 4)
+			owner := evil
+			if v.hired {
+				owner = honest
+			}
+			j := w.job("client", owner, work.TierEconomic, 48, dear)
+			if v.hired {
+				w.indexer("indexer", evil, 5*gtg, j)
+			}
+			one := w.provider("one", honest, j, 4, 12)
+			two := w.provider("two", honest, j, 0, 12)
+			if !cheat {
+				return
+			}
+			if v.withhold {
+				one.Left = 0
+				return
+			}
+			w.EachBlock = func(w *World) {
+				if w.height != 4 {
+					return
+				}
+				w.EachBlock = nil
+				items := work.NewRangeSet(work.Range{Lo: 0, Hi: 12}) // one has committed them
+				w.commit(two, j, items)
+				a, b := j.assign(one.Account, items, 1, w.height), j.assign(two.Account, items, 1, w.height)
+				if err := w.send(two.actor, ledger.ReportEquivocation{Job: j.ID, A: a, B: b}); err != nil {
+					w.fault("equivocation was not fined: %w", err)
+				}
+				if err := w.send(one.actor, ledger.ReportEquivocation{Job: j.ID, A: a, B: b}); err == nil {
+					w.fault("equivocation was fined twice")
+				}
+			}
+		}})
+	}
 	return l
 }
 
@@ -179,23 +287,34 @@ func referee() (l []Attack) {
 				return l, l.Fuel
 			}
 		}},
-		{"validator with 1/3 of the power is absent", func(v *Validator) { v.Commits = func(*Batch) bool { return false } }},
 	} {
-		l = append(l, Attack{ID: fmt.Sprintf("12%c", 'a'+i), Name: v.name, Most: 5000, Describe: func(w *World, cheat bool) {
-			w.honestNetwork(6, 4)
-			bad := w.validator("referee", evil, 20)
-			j := w.job("client", honest, work.TierEconomic, 240, dear)
-			p := w.provider("garbage", "accomplice", 800*gtg, j, 10, 12) // work for the referee
-			p.Compute = share(w, 300)
-			w.provider("worker", honest, 400*gtg, j, 10, 12)
-			liar := w.checker("liar", "accomplice", 300*gtg)
-			liar.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Job.lie(b.Items.At(at)), 0 }
-			if cheat {
-				v.change(bad)
-			}
-		}})
+		l = append(l, Attack{ID: fmt.Sprintf("12%c", 'a'+i), Name: v.name, Most: 5000, Describe: judging(v.change)})
 	}
 	return l
+}
+
+// absent is the last part of attack 12.
+func absent() Attack {
+	return Attack{ID: "12c", Name: "validator with 1/3 of the power is absent from disputes", Most: 5000, Open: true,
+		Describe: judging(func(v *Validator) { v.Commits = func(*Batch) bool { return false } })}
+}
+
+// judging is a world with work for the referee, and one validator of the attacker's
+// with a third of the power.
+func judging(change func(v *Validator)) func(w *World, cheat bool) {
+	return func(w *World, cheat bool) {
+		w.honestNetwork(6, 4)
+		bad := w.validator("referee", evil, 20_000)
+		j := w.job("client", honest, work.TierEconomic, 240, dear)
+		p := w.provider("garbage", "accomplice", j, 10, 12) // work for the referee
+		p.Compute = share(w, 300)
+		w.provider("worker", honest, j, 10, 12)
+		liar := w.checker("liar", "accomplice", 300*gtg)
+		liar.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Job.lie(b.Items.At(at)), 0 }
+		if cheat {
+			change(bad)
+		}
+	}
 }
 
 // echo votes what the first checker of the item said.

@@ -37,13 +37,13 @@ func ring() (l []Attack) {
 	for _, permille := range []uint64{200, 333} {
 		add(Attack{Name: fmt.Sprintf("ring with %d %% of checker bond, one-item batches, all false", (permille+5)/10), Detects: true, Describe: func(w *World, cheat bool) {
 			p := single(w, work.TierEconomic, 60, 1)
-			p.Bond, p.funds = 400*gtg, 800*gtg
 			joinRing(w, 3, permille, cheat)
 			if cheat {
 				p.Compute = all
 			}
 		}})
 	}
+	add(Attack{Name: "ring with 33 % of checker bond, 200 one-item batches at once, all false, slow where caught", Detects: true, Slow: true, Describe: slowRing})
 	add(Attack{Name: "ring of 33 % split over 30 checkers", Detects: true, Describe: func(w *World, cheat bool) {
 		p := single(w, work.TierEconomic, 30, 24)
 		joinRing(w, 30, 333, cheat)
@@ -55,7 +55,7 @@ func ring() (l []Attack) {
 		w.honestNetwork(5, 4)
 		j := w.job("client", honest, work.TierEconomic, 240, dear)
 		for i := range 10 {
-			p := w.provider(fmt.Sprint("worker", i), evil, 40*gtg, j, 1, 24)
+			p := w.provider(fmt.Sprint("worker", i), evil, j, 1, 24)
 			if cheat {
 				p.Compute = share(w, 500)
 			}
@@ -63,7 +63,7 @@ func ring() (l []Attack) {
 	}})
 	add(Attack{Name: "worker challenges its own lies to take the finder's part", Describe: func(w *World, cheat bool) {
 		p := single(w, work.TierEconomic, 10, 24)
-		sybil := w.actor("sybil", evil, 100*gtg)
+		sybil := w.actor("sybil", evil, 1000*gtg)
 		if cheat {
 			p.Compute = first(1)
 			w.EachBlock = func(w *World) {
@@ -85,14 +85,27 @@ func ring() (l []Attack) {
 	return l
 }
 
+// slowRing is a ring that delays the conviction of what was caught, so that the rest
+// may settle before.
+func slowRing(w *World, cheat bool) {
+	p := single(w, work.TierEconomic, 200, 1)
+	p.Burst = 200
+	joinRing(w, 3, 333, cheat)
+	if cheat {
+		p.Compute = all
+		late := func(b *Batch) bool { return !b.exposed() || b.w.height >= b.now.Deadline }
+		p.Opens, p.Reveals = late, late
+	}
+}
+
 // ringChecker says of the ring's batches what the ring says, unless an honest
 // checker was drawn for a lie: then it takes the finder's part with the truth. Of
 // others' batches it says the truth.
 func ringChecker(c *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) {
-	if b.Provider.Owner == evil && !b.Caught {
+	if b.Provider.Owner == evil && !b.exposed() {
 		return b.Leaves[at], 0
 	}
-	return b.honest(c.Account, at)
+	return b.honest(at)
 }
 
 // joinRing adds n checkers of the attacker's who hold permille of all checker bond.
@@ -119,12 +132,12 @@ func exhaust() Attack {
 			own := w.job("ownclient", evil, work.TierAssured, 5000, w.P.MinPrice)
 			own.Spec.Escrow = 5 * gtg
 			own.Spec.CheckEscrow = 5 * gtg
-			filler := w.provider("filler", evil, 60*gtg, own, 45, 30)
+			filler := w.provider("filler", evil, own, 45, 30)
 			filler.Burst = 45
 			late := func(b *Batch) bool { return b.w.height >= b.now.Deadline }
 			filler.Opens, filler.Reveals = late, late
 			j := w.job("client", honest, work.TierEconomic, 24, dear)
-			p := w.provider("worker", evil, 200*gtg, j, 1, 24)
+			p := w.provider("worker", evil, j, 1, 24)
 			p.Start = 25
 			if cheat {
 				p.Compute = all

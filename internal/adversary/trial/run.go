@@ -50,6 +50,7 @@ func (a Attack) Judge(p Pair) error {
 		errs = append(errs, fmt.Errorf("%d batches were paid though an honest checker saw a lie", p.Cheat.PaidCaught))
 	}
 	switch gain := p.Gain(); {
+	case a.Open:
 	case a.Harmless && gain > a.Slack:
 		errs = append(errs, fmt.Errorf("the attacker gained %d ugtg: at most %d", gain, a.Slack))
 	case !a.Harmless && !a.Mean && gain >= 0:
@@ -64,7 +65,8 @@ func (a Attack) Judge(p Pair) error {
 // Row is what all seeds of an attack showed.
 type Row struct {
 	Attack      Attack
-	Seeds       int
+	Seeds       int // runs, on both kinds of chain
+	OnKeepers   int
 	Failed      []Pair // of the first failing seeds
 	Why         []error
 	Mean, Error float64 // of the gain, in gtg, with its standard error
@@ -74,6 +76,7 @@ type Row struct {
 	P           float64 // expected catches
 	Deviation   float64 // of the catches, in standard deviations
 	Promised    float64
+	ChiSquare   float64
 	MostReferee int
 	Longest     int64
 }
@@ -97,6 +100,13 @@ func Sum(a Attack, pairs []Pair, z float64) *Row {
 		}
 	}
 	r.Mean, r.Error = mean(gains)
+	var drawn Drawn
+	for _, p := range pairs {
+		drawn.add(p.Cheat.Drawn)
+	}
+	if r.ChiSquare = drawn.chiSquare(); r.ChiSquare > chiSquare99_9 {
+		r.Why = append(r.Why, fmt.Errorf("draws of the commons are not even: χ² = %.1f over %d parts, at most %.1f with p = 0.001", r.ChiSquare, buckets, chiSquare99_9))
+	}
 	if a.Mean && r.Mean+z*r.Error >= 0 {
 		r.Why = append(r.Why, fmt.Errorf("on average the attack pays %.3f ± %.3f gtg: it must lose at %.1f standard errors", r.Mean, r.Error, z))
 	}

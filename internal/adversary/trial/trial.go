@@ -37,6 +37,9 @@ type Chain interface {
 	Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle.Party, error)
 	Balance(ctx context.Context, account work.Address) (work.Amount, error)
 	Supply(ctx context.Context) (ledger.Supply, error)
+	Commons(ctx context.Context) (*lifecycle.Commons, error)
+	// Stake is what a validator's stake is now: 1 gtg for 1 of power at first.
+	Stake(validator work.Address) work.Amount
 	// Advance closes the block being made and gives its height.
 	Advance() int64
 }

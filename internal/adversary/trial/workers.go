@@ -12,7 +12,7 @@ func garbage() (l []Attack) {
 		l = append(l, Attack{
 			ID: fmt.Sprintf("1%c", 'a'+i), Name: fmt.Sprintf("garbage worker, tier %s", t), Detects: true, Most: 2000,
 			Describe: func(w *World, cheat bool) {
-				p := single(w, t, 8, 24)
+				p := single(w, t, 4, 24)
 				if cheat {
 					p.Compute = all
 				}
@@ -34,8 +34,8 @@ func thrifty() (l []Attack) {
 		batches  int
 		mean     bool
 	}{
-		{work.TierEconomic, 10, 60, true}, {work.TierEconomic, 50, 60, true}, {work.TierEconomic, 200, 40, false},
-		{work.TierAssured, 10, 30, true}, {work.TierAssured, 50, 25, true}, {work.TierAssured, 200, 10, false},
+		{work.TierEconomic, 10, 40, true}, {work.TierEconomic, 50, 40, true}, {work.TierEconomic, 200, 30, false},
+		{work.TierAssured, 10, 15, true}, {work.TierAssured, 50, 15, true}, {work.TierAssured, 200, 10, false},
 	} {
 		add(Attack{Name: fmt.Sprintf("thrifty worker fakes %d %%, tier %s", v.permille/10, v.tier), Mean: v.mean, Describe: func(w *World, cheat bool) {
 			p := single(w, v.tier, v.batches, 24)
@@ -45,7 +45,7 @@ func thrifty() (l []Attack) {
 		}})
 	}
 	for _, permille := range []uint64{10, 50, 200} {
-		batches := 60
+		batches := 30
 		add(Attack{Name: fmt.Sprintf("fakes one giant item of %d %% in 24", permille/10), Mean: true, Describe: func(w *World, cheat bool) {
 			p := single(w, work.TierEconomic, batches, 24)
 			p.Job.Weigh = giant(24, permille)
@@ -58,15 +58,15 @@ func thrifty() (l []Attack) {
 		p := single(w, work.TierEconomic, 20, 3)
 		p.Job.Weigh = giant(3, 950)
 		p.Job.Spec.Escrow, p.Job.Spec.CheckEscrow, p.Job.funds = 4000*gtg, 4000*gtg, 10000*gtg
-		p.Bond, p.funds = 4000*gtg, 8000*gtg
 		if cheat {
 			p.Compute = first(1)
 		}
 	}})
 	for _, permille := range []uint64{10, 50, 200} {
 		add(Attack{Name: fmt.Sprintf("inflates the fuel of one item by %d %% of the batch", permille/10), Mean: true, Describe: func(w *World, cheat bool) {
-			p := single(w, work.TierEconomic, 60, 24)
+			p := single(w, work.TierEconomic, 30, 24)
 			p.Job.Weigh = func(uint64) work.Fuel { return unit }
+			p.Inflates = unit * work.Fuel(permille) / 1000
 			if cheat {
 				p.Compute = func(_ *Provider, i, k, n uint64) (work.Leaf, work.Fuel) {
 					leaf, _ := p.Job.truth(i)
@@ -80,7 +80,7 @@ func thrifty() (l []Attack) {
 	}
 	for _, permille := range []uint64{10, 50, 200} {
 		add(Attack{Name: fmt.Sprintf("one-item batches, fakes %d %% of them", permille/10), Mean: permille < 200, Describe: func(w *World, cheat bool) {
-			p := single(w, work.TierEconomic, 100, 1)
+			p := single(w, work.TierEconomic, 60, 1)
 			if cheat {
 				p.Compute = share(w, permille)
 			}
@@ -99,30 +99,29 @@ func giant(n, permille uint64) func(uint64) work.Fuel {
 	}
 }
 
-// exitScam is attack 3: a long honest career, then many false batches at once.
-func exitScam() (l []Attack) {
-	for i, n := range []int{1, 10, 50, 200} {
-		l = append(l, Attack{
-			ID: fmt.Sprintf("3%c", 'a'+i), Name: fmt.Sprintf("exit scam: 500 honest batches, then %d false at once", n), Most: 2000, Detects: true,
-			Describe: func(w *World, cheat bool) {
-				w.honestNetwork(5, 4)
-				for _, c := range w.Checkers {
-					c.Bond, c.funds = 4000*gtg, 8000*gtg // stakes for all that is open at once
-				}
-				j := w.job("client", honest, work.TierEconomic, uint64(500+n)*4, dear)
-				p := w.provider("worker", evil, 2000*gtg, j, 500, 4)
-				p.Every, p.Burst = 2, 10
-				w.EachBlock = func(w *World) {
-					if p.Left == 0 && w.height < 1000 && w.settled >= 500 {
-						w.EachBlock = nil
-						p.Left, p.Burst = n, n
-						if cheat {
-							p.Compute = all
-						}
+// exitScam is attack 3: a long honest career, then false batches all at once, as
+// many as the seed says.
+func exitScam() []Attack {
+	return []Attack{{
+		ID: "3a", Name: "exit scam: 500 honest batches, then 1 to 200 false at once", Most: 2000, Detects: true, Slow: true,
+		Describe: func(w *World, cheat bool) {
+			n := 1 + int(w.Seed*37%200)
+			w.honestNetwork(5, 4)
+			for _, c := range w.Checkers {
+				c.Bond, c.funds = 4000*gtg, 8000*gtg
+			}
+			j := w.job("client", honest, work.TierEconomic, uint64(500+n)*4, dear)
+			p := w.provider("worker", evil, j, 500, 4)
+			p.Every, p.Burst = 6, 10
+			w.EachBlock = func(w *World) {
+				if p.Left == 0 && w.settled >= 500 {
+					w.EachBlock = nil
+					p.Left, p.Burst = n, n
+					if cheat {
+						p.Compute = all
 					}
 				}
-			},
-		})
-	}
-	return l
+			}
+		},
+	}}
 }

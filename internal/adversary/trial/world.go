@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 
+	"github.com/gotong-network/gotong/incentive"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
@@ -50,6 +51,7 @@ type World struct {
 	EachBlock func(w *World)
 	// Ended, if set, is told of each batch that became final.
 	Ended   func(b *Batch)
+	drawn   Drawn   // by the commons
 	settled int     // batches
 	alpha   float64 // share of the proposers that skip for the attacker
 	free    bool    // executing costs nothing
@@ -66,6 +68,7 @@ type actor struct {
 	funds   work.Amount
 	spent   work.Amount // on executing
 	gained  work.Amount // worth of results
+	indexes work.Amount // its bond as an indexer
 }
 
 // Job is a posted job with its client, who is its own indexer unless Indexer says
@@ -78,8 +81,12 @@ type Job struct {
 	next uint64 // first item that was never handed out
 	// Weigh, if set, gives the true fuel of an item.
 	Weigh func(item uint64) work.Fuel
-	// HidesInputs reports whether an account cannot fetch the job's inputs.
-	HidesInputs func(a work.Address) bool
+	// Hides: the client does not serve the program and the inputs.
+	Hides bool
+	// Claims: the client claims this item of each batch, delivered or not.
+	Claims  bool
+	hired   *actor // its indexer, if that is not the client
+	commons bool
 	// Closed: the client has released it.
 	Closed bool
 }
@@ -94,14 +101,18 @@ type Provider struct {
 	Left  int    // batches to commit
 	Burst int    // batches committed at once, 0: one
 	Start int64  // first height of a commit
+	// Inflates is by how much its items may claim too much fuel, each.
+	Inflates work.Fuel
 
 	// Compute gives the result of the k-th of n items of a batch, and the fuel that
 	// getting it took.
 	Compute func(p *Provider, item, k, n uint64) (work.Leaf, work.Fuel)
 	// Opens, Reveals, Answers: whether it does so now.
 	Opens, Reveals, Answers func(b *Batch) bool
-	// Delivers reports whether the outputs of its batches can be fetched.
-	Delivers func(b *Batch) bool
+	// Serves reports whether it serves the inputs that it was given.
+	Serves func(b *Batch) bool
+	// Keeps: it does not give its outputs to anybody.
+	Keeps bool
 	// When, if set, says at which heights it may commit.
 	When    func(height int64) bool
 	nextAt  int64
@@ -149,6 +160,7 @@ type Batch struct {
 	votedAt   map[int64]bool // heights of openings seen
 	found     map[source][]work.Leaf
 	drawn     bool
+	claimed   bool
 	P, Closed float64 // chance that its draw catches it: exact, and as incentive says at least
 	Caught    bool    // an honest checker was drawn for a lie
 }
@@ -161,10 +173,20 @@ type source struct {
 
 // newWorld starts a description; start makes the chain.
 func newWorld(seed uint64, mk Maker) *World {
-	p := lifecycle.LocalParams()
-	p.FuelPerBlock = 1000 * unit // estimates never exceed the least waits
+	p := params()
 	return &World{Seed: seed, make: mk, P: p, ctx: context.Background(), rng: rand.New(rand.NewPCG(seed, 1)),
 		Checkers: map[work.Address]*Checker{}, byID: map[work.BatchID]*Batch{}, height: 1}
+}
+
+// params are those of a public network in the proportions of its waits, with fewer
+// blocks each; no item takes longer than the least wait.
+func params() lifecycle.Params {
+	p := lifecycle.PublicParams()
+	p.MaxJobBlocks, p.UnbondBlocks, p.ConvictionBlocks, p.VestBlocks = 2_000_000, 2000, 1_000_000, 400
+	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 5, 3, 3, 10, 60
+	p.ClosingBlocks, p.GovernanceBlocks = 50, 200
+	p.FuelPerBlock = 1000 * unit
+	return p
 }
 
 func (w *World) actor(name, owner string, funds work.Amount) *actor {
@@ -181,14 +203,16 @@ func (w *World) job(name, owner string, tier work.Tier, items uint64, price work
 		Chain: chainName, Client: a.Account, Nonce: 1, Program: work.BlobID{Root: work.Hash{1}, Size: 1}, Profile: "gw1",
 		Items: work.BlobID{Root: work.Hash{2}, Size: 1}, ItemCount: items,
 		Limits: work.Limits{MemoryBytes: 1, Fuel: w.P.MaxItemFuel, OutputBytes: 1}, Tier: tier, MaxPrice: price,
-		Escrow: n, CheckEscrow: 10 * n, Indexer: j.key.Public(), IndexerOwner: a.Account, MaxCopies: 2, DeadlineHeight: 1_000_000,
+		Escrow: n, CheckEscrow: 10 * n, Indexer: j.key.Public(), IndexerOwner: a.Account, MaxCopies: 2, DeadlineHeight: 1_000_000, // the client closes it before
 	}
 	w.Jobs = append(w.Jobs, j)
 	return j
 }
 
-func (w *World) provider(name, owner string, bond work.Amount, j *Job, batches int, size uint64) *Provider {
-	p := &Provider{actor: w.actor(name, owner, 2*bond), Bond: bond, Job: j, Size: size, Every: 3, Left: batches, Start: 3}
+// provider adds a provider. Its bond is what its largest batch needs, and not more:
+// see start.
+func (w *World) provider(name, owner string, j *Job, batches int, size uint64) *Provider {
+	p := &Provider{actor: w.actor(name, owner, 0), Job: j, Size: size, Every: 3, Left: batches, Start: 3}
 	w.Providers = append(w.Providers, p)
 	return p
 }
@@ -197,6 +221,14 @@ func (w *World) checker(name, owner string, bond work.Amount) *Checker {
 	c := &Checker{actor: w.actor(name, owner, 2*bond), Bond: bond}
 	w.Checkers[c.Account] = c
 	return c
+}
+
+// indexer hires an indexer for a job.
+func (w *World) indexer(name, owner string, bond work.Amount, j *Job) {
+	a := w.actor(name, owner, 2*bond)
+	a.indexes = bond
+	j.Spec.IndexerOwner = a.Account
+	j.hired = a
 }
 
 func (w *World) validator(name, owner string, power int64) *Validator {
@@ -211,13 +243,18 @@ func (w *World) honestNetwork(checkers, validators int) {
 		w.checker(fmt.Sprint("checker", i), honest, 200*gtg)
 	}
 	for i := range validators {
-		w.validator(fmt.Sprint("validator", i), honest, 10)
+		w.validator(fmt.Sprint("validator", i), honest, 10_000)
 	}
 }
 
 // start makes the chain and registers everyone.
 func (w *World) start() error {
 	g := Genesis{Chain: chainName, Params: w.P, Balances: map[work.Address]work.Amount{}, Seed: w.Seed, Steer: w.steer, Governance: Account("governance")}
+	for _, p := range w.Providers {
+		if err := w.fund(p); err != nil {
+			return err
+		}
+	}
 	for _, a := range w.order {
 		g.Balances[a.Account] += a.funds
 	}
@@ -241,10 +278,42 @@ func (w *World) start() error {
 		}
 	}
 	for _, j := range w.Jobs {
+		if a := j.hired; a != nil {
+			if err := w.send(a, ledger.Register{Role: lifecycle.RoleIndexer, Peer: j.key.Public(), Bond: a.indexes}); err != nil {
+				return err
+			}
+		}
 		if err := w.post(j); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// fund gives a provider the bond that its largest batch may need, and money to bond
+// it anew after a conviction.
+func (w *World) fund(p *Provider) error {
+	if p.Bond > 0 {
+		return nil
+	}
+	var fuel, most work.Fuel
+	for i := range p.Size {
+		f := work.Fuel(unit + unit/2)
+		if p.Job.Weigh != nil {
+			f = p.Job.Weigh(i)
+		}
+		fuel, most = fuel+f+p.Inflates, max(most, f+p.Inflates*work.Fuel(p.Size))
+	}
+	var largest, total work.Amount
+	for _, c := range w.Checkers {
+		largest, total = max(largest, c.Bond), total+c.Bond
+	}
+	b := incentive.Batch{Tier: p.Job.Spec.Tier, Items: p.Size, Fuel: fuel, MaxItemFuel: most, Price: p.Job.Spec.MaxPrice, LargestPermille: uint64(1000*largest/total) + 1}
+	var err error
+	if p.Bond, err = w.P.Rules().RequiredBond(b); err != nil {
+		return err
+	}
+	p.funds = p.Bond * work.Amount(p.Left+20)
 	return nil
 }
 
@@ -384,7 +453,13 @@ func (j *Job) assign(p work.Address, items work.RangeSet, attempt uint32, height
 func (w *World) commit(p *Provider, j *Job, items work.RangeSet) *Batch {
 	before := p.spent
 	b, msg := w.compute(p, j, items)
-	if err := w.send(p.actor, msg); err != nil {
+	err := w.send(p.actor, msg)
+	if errors.Is(err, ledger.ErrFunds) && p.Owner == evil { // it bonds anew what it lost
+		if w.send(p.actor, ledger.Register{Role: lifecycle.RoleProvider, Peer: sign.PublicKey{1}, Bond: p.Bond}) == nil {
+			err = w.send(p.actor, msg)
+		}
+	}
+	if err != nil {
 		p.refused++
 		if p.Owner == evil { // it looks at its bond and the escrow before it works
 			p.spent = before
@@ -430,7 +505,10 @@ func (w *World) compute(p *Provider, j *Job, items work.RangeSet) (*Batch, ledge
 		panic(err)
 	}
 	b.ID = work.BatchIDOf(chainName, j.ID, p.Account, items, root)
-	part := lifecycle.Part{Assignment: j.assign(p.Account, items, 1, w.height), Items: items}
+	part := lifecycle.Part{Items: items}
+	if !j.commons {
+		part.Assignment = j.assign(p.Account, items, 1, w.height)
+	}
 	return b, ledger.CommitBatch{Job: j.ID, Parts: []lifecycle.Part{part}, Root: root, MaxItemFuel: most}
 }
 
@@ -445,8 +523,10 @@ func (a *actor) execute(f work.Fuel, price work.Price) {
 	}
 }
 
-// books are what an owner has, in ugtg: balances, bonds and unvested pay, less the
-// cost of executing.
+var roles = []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker, lifecycle.RoleIndexer}
+
+// books are what an owner has, in ugtg: balances, bonds, stakes and unvested pay,
+// and what results are worth to it, less the cost of executing.
 func (w *World) books(owner string) int64 {
 	var sum int64
 	for _, a := range w.order {
@@ -458,9 +538,10 @@ func (w *World) books(owner string) int64 {
 			w.fault("balance of %s: %w", a.Name, err)
 		}
 		sum += int64(v) + int64(a.gained) - int64(a.spent)
-		for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
+		sum += int64(w.chain.Stake(a.Account))
+		for _, role := range roles {
 			if q, err := w.chain.Party(w.ctx, role, a.Account); err == nil {
-				sum += int64(q.Bond)
+				sum += int64(q.Bond) + int64(q.Unvested)
 			}
 		}
 	}

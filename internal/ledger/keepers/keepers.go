@@ -131,6 +131,7 @@ func New(c Config) (*Ledger, error) {
 	registrytypes.RegisterInterfaces(interfaces)
 	markettypes.RegisterInterfaces(interfaces)
 	prooftypes.RegisterInterfaces(interfaces)
+	rewardtypes.RegisterInterfaces(interfaces)
 	cdc := codec.NewProtoCodec(interfaces)
 
 	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName,
@@ -166,6 +167,7 @@ func New(c Config) (*Ledger, error) {
 	markettypes.RegisterMsgServer(l.router, marketkeeper.MsgServer{Machine: l.proof})
 	server := proofkeeper.MsgServer{Keeper: l.proof, Authority: authority}
 	prooftypes.RegisterMsgServer(l.router, server)
+	rewardtypes.RegisterMsgServer(l.router, rewardkeeper.MsgServer{Machine: l.proof, Authority: authority})
 
 	l.ctx = sdk.NewContext(stores, cmtproto.Header{ChainID: c.Chain}, false, l.stuck)
 	if err := l.genesis(server); err != nil {

@@ -40,6 +40,9 @@ func (l *Ledger) Parties(_ context.Context, role lifecycle.Role) ([]*lifecycle.P
 	return l.registry.Parties(l.ctx, role)
 }
 
+// Commons gives the commons.
+func (l *Ledger) Commons(context.Context) (*lifecycle.Commons, error) { return l.reward.Commons(l.ctx) }
+
 // Balance gives an account's balance.
 func (l *Ledger) Balance(_ context.Context, account work.Address) (work.Amount, error) {
 	b, err := accountBytes(account)
