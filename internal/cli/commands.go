@@ -15,6 +15,7 @@ func commands(a *app) []commandGroup {
 			newDemoCommand(a),
 			newUpCommand(a),
 			newRunCommand(a),
+			newSimCommand(a),
 		}},
 		{"Jobs:", []*cobra.Command{
 			newMapCommand(a),

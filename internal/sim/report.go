@@ -103,6 +103,7 @@ func (r *Result) summary(b *strings.Builder) {
 	t := &r.Total
 	b.WriteString("<h2>In short</h2>\n")
 	table(b, []string{"", ""}, [][]string{
+		{"events", group(t.Events())},
 		{"batches; per provider and day", group(t.Batches) + "; " + decimal(int64(ratio(t.Batches, uint64(r.Providers*len(r.Days)), 100)), 100)},
 		{"work units executed (1e9 fuel each)", group(t.Units)},
 		{"wrong results accepted, of all items", fmt.Sprintf("%s of %s: %s per million", group(t.WrongItems), group(t.Items), group(ratio(t.WrongItems, t.Items, 1_000_000)))},
@@ -135,13 +136,14 @@ func quantile(v []uint64, permille uint64) int {
 }
 
 func (r *Result) cheats(b *strings.Builder) {
-	b.WriteString("<h2>Cheats and honest providers</h2>\n<p>Profit is what a kind earned, less what it lost and what executing cost it, for 1,000 work units that its machines could have done. A cheat that loses its whole bond comes back three days later under another name, if it can pay a new bond. Expected is the closed form of <code>incentive</code>.</p>\n")
+	b.WriteString("<h2>Cheats and honest providers</h2>\n<p>Profit is what a kind earned, less what it lost and what executing cost it, for 1,000 work units that its machines could have done. A cheat that loses its whole bond comes back three days later under another name, if it can pay a new bond. Expected is the closed form of <code>incentive</code>, ± what chance does to 99.9 % of such runs.</p>\n")
 	var rows [][]string
 	for k := range kinds {
 		t := &r.Total.Kinds[k]
 		seen, want := "", ""
 		if t.Faked > 0 {
-			seen, want = share(t.Caught, t.Faked), share(t.ExpectE9/1_000_000, t.Faked*1000)
+			seen = share(t.Caught, t.Faked)
+			want = share(t.ExpectE9/1_000_000, t.Faked*1000) + " ± " + share(interval(t.VarianceE9), t.Faked*1000)
 		}
 		rows = append(rows, []string{k.String(), group(uint64(r.Members[k])), group(t.Batches), group(t.Faked), group(t.Caught), seen, want,
 			gtg(t.Income), gtg(t.Lost), gtg(t.Cost), decimal(t.Profit(), work.UgtgPerGtg)})
@@ -167,6 +169,17 @@ func (r *Result) cheats(b *strings.Builder) {
 		rows = append(rows, []string{k.String(), group(uint64(r.CheckerCount[k])), gtg(r.CheckerEarned[k]), gtg(r.CheckerLost[k])})
 	}
 	table(b, []string{"checkers", "number", "earned", "lost"}, rows)
+}
+
+// interval is 3.29 standard deviations, in thousandths of a count, of a variance in
+// 1e-9: what a normal exceeds in one of a thousand cases.
+func interval(varianceE9 uint64) uint64 {
+	v := varianceE9 / 1000 // thousandths, squared
+	root := v
+	for next := (root + 1) / 2; next < root; next = (root + v/root) / 2 {
+		root = next
+	}
+	return root * 329 / 100
 }
 
 func (r *Result) checking(b *strings.Builder) {

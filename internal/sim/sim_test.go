@@ -239,6 +239,9 @@ func TestConcentration(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	t.Parallel()
+	if got := interval(100e9); got != 32_900 { // σ = 10 of 100
+		t.Errorf("interval of a variance of 100 is %d thousandths", got)
+	}
 	for _, c := range []struct{ got, want string }{
 		{short(999), "999"}, {short(1500), "1.5k"}, {short(-2_000_000), "−2.0M"}, {short(45_000_000_000), "45G"},
 		{decimal(123456, 1000), "123.45"}, {decimal(-5, 10), "−0.50"}, {group(1234567), "1\u202f234\u202f567"}, {share(1, 3), "33.33 %"}, {share(1, 0), "0.00 %"},
