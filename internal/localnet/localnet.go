@@ -76,6 +76,8 @@ type Options struct {
 	BatchTime time.Duration // default 10 s
 	RPC       string        // host:port; default a free port of loopback
 	Params    *lifecycle.Params
+	// NoCommons keeps providers with nothing paid to do from working on the commons.
+	NoCommons bool
 	// Runtime gives each executing member its runtime in place of the sandbox, for
 	// measuring what is around execution. nil: the sandbox.
 	Runtime func() runtime.Runtime
@@ -406,7 +408,8 @@ func (n *Network) openMembers(ctx context.Context) error {
 	}
 	for i := range n.state.Providers {
 		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
-			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient}
+			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient,
+				NoCommons: n.opts.NoCommons}
 			if i < n.opts.Cheaters {
 				c.Provider.Wrap = adversary.CorruptRuntime
 			}

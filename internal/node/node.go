@@ -67,6 +67,8 @@ type Provider struct {
 	Wrap func(runtime.Runtime) runtime.Runtime
 	// Own reports clients that are served off the chain, unpaid (tier none).
 	Own func(work.Address) bool
+	// NoCommons leaves idle slots idle instead of working on the commons.
+	NoCommons bool
 }
 
 // Checker is how the checker's role is played.
@@ -221,7 +223,7 @@ func (n *Node) known() []p2p.Peer {
 }
 
 // holders are the peers that may have a job's blobs: its indexer first.
-func (n *Node) holders(_ context.Context, j *lifecycle.Job) []p2p.Peer {
+func (n *Node) holders(_ context.Context, j *lifecycle.Job, _ *lifecycle.Batch) []p2p.Peer {
 	all := n.known()
 	var first, rest []p2p.Peer
 	for _, p := range all {
@@ -262,7 +264,8 @@ func (n *Node) addProvider() error {
 	p, err := provider.New(provider.Config{
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.net,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
-		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own, Log: n.cfg.Log,
+		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
+		NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
