@@ -294,7 +294,7 @@ func (n *Node) addReferee() error {
 		return nil
 	}
 	r, err := referee.New(referee.Config{
-		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.net, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
 		Dir: filepath.Join(n.cfg.Dir, "referee"), Holders: n.holders, Log: n.cfg.Log,
 	})
 	if err != nil {
