@@ -153,6 +153,18 @@ func viewCommons(ctx context.Context, chain ledger.Reader) (*commonsView, error)
 	return v, nil
 }
 
+// itemsOf is how many settled items of the commons a provider did.
+func (v *commonsView) itemsOf(provider work.Address) (n uint64) {
+	for _, j := range v.Jobs {
+		for _, w := range j.Workers {
+			if w.Provider == provider {
+				n += w.Items
+			}
+		}
+	}
+	return n
+}
+
 func viewCommonsJob(j *lifecycle.Job, batches []*lifecycle.Batch) *commonsJob {
 	l := &commonsJob{Job: j.ID.String(), State: stateName(j.State), Curator: j.Spec.Client, Tier: j.Spec.Tier, Items: j.Spec.ItemCount,
 		Emission: ugtg(j.ToppedUp), Paid: ugtg(j.PaidWork + j.PaidChecks), Free: ugtg(j.EscrowFree)}

@@ -636,6 +636,8 @@ func (p *Provider) follow(ctx context.Context) error {
 			case lifecycle.EventBatch:
 				if b := p.batches[e.Batch]; b != nil {
 					nudge(b.wake)
+				} else if j := p.jobs[e.Job]; j != nil && j.commons && e.Phase == lifecycle.Committed {
+					nudge(p.idleSoon)
 				}
 			case lifecycle.EventJob:
 				if j := p.jobs[e.Job]; j != nil {
