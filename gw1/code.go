@@ -1,5 +1,7 @@
 package gw1
 
+import "slices"
+
 // A function body is walked once: the walk validates it and leaves marks, in order of position, where the
 // emitter has something to add (emit.go). Fuel is decided here: every instruction that can be reached adds
 // its fuel to the basic block it lies in.
@@ -10,8 +12,7 @@ type markKind uint8
 const (
 	markBlock       markKind = iota // a basic block begins: charge the fuel of block arg
 	markLoop                        // the same at a loop head: charge, store and check
-	markCallBefore                  // a call follows
-	markCallAfter                   // a call has returned
+	markCall                        // a call
 	markReturn                      // a return: leave through the wrapper, arg blocks up
 	markUnreachable                 // an unreachable follows
 	markNaN                         // canonicalise the value just pushed, if needed; arg is its nanForm
@@ -19,9 +20,10 @@ const (
 	markGrow                        // memory.grow or table.grow: replace it, arg fuel per unit granted
 )
 
-// mark is an edit at src[pos:end]; these bytes are kept unless the kind replaces them.
+// mark is an edit at src[pos:end]; these bytes are kept unless the kind replaces them. It is small because a
+// function can have one at every byte.
 type mark struct {
-	pos, end int
+	pos, end int32 // MaxModuleBytes and less
 	arg      uint32
 	kind     markKind
 	needed   bool // of markNaN: the bits can be seen
@@ -37,6 +39,9 @@ type frame struct {
 	thenLive bool // the end of the then-branch can be reached
 	target   bool // a reachable branch leads to the end of the block
 	seenBy   int  // position of the last br_table that checked this label
+
+	join  int32   // what locals hold where its label is, noJoin if nothing leads there (webs.go)
+	saved []int32 // what they hold at the beginning of an if
 }
 
 // walker holds the state of one function's walk; it is reused from function to function.
@@ -78,25 +83,30 @@ func (w *walker) reset(fn funcType, body span) {
 // With lazy NaNs it walks again while what it learns about locals changes, and at last gives up being lazy.
 func (w *walker) walk(fn funcType, body span, lazy bool) (code int) {
 	before := w.totalLocals
-	w.nans.begin(lazy)
-	for range maxLazyWalks {
-		w.totalLocals = before
-		code = w.walkOnce(fn, body)
-		if w.r.err != nil || !w.nans.changed {
-			return code
+	for _, coarse := range []bool{false, true} {
+		w.nans.begin(lazy, coarse)
+		for range maxLazyWalks {
+			w.totalLocals = before
+			code = w.walkOnce(fn, body)
+			if w.r.err != nil || w.nans.settled() {
+				return code
+			}
+			if w.nans.webs.over {
+				break
+			}
 		}
 	}
 	w.totalLocals = before
-	w.nans.begin(false)
+	w.nans.begin(false, true)
 	return w.walkOnce(fn, body)
 }
 
 func (w *walker) walkOnce(fn funcType, body span) (code int) {
 	w.reset(fn, body)
 	w.declareLocals()
-	w.nans.declare(w.locals, len(fn.params))
+	w.nans.declare(w.locals, len(fn.params), body.to-body.from)
 	code = w.r.pos
-	w.frames = append(w.frames, frame{op: opBlock, typ: funcType{nil, fn.results}, wasLive: true, seenBy: -1})
+	w.frames = append(w.frames, frame{op: opBlock, typ: funcType{nil, fn.results}, wasLive: true, seenBy: -1, join: noJoin})
 	for w.r.err == nil && len(w.frames) > 0 {
 		w.instruction()
 	}
@@ -218,8 +228,16 @@ func (w *walker) charge(fuel uint64) {
 
 func (w *walker) mark(kind markKind, pos, end int, arg uint32) {
 	if w.live {
-		w.marks = append(w.marks, mark{pos: pos, end: end, arg: arg, kind: kind})
+		w.addMark(mark{pos: int32(pos), end: int32(end), arg: arg, kind: kind})
 	}
+}
+
+// addMark keeps room for as many marks again, so that no more than twice their memory is ever asked for.
+func (w *walker) addMark(m mark) {
+	if len(w.marks) == cap(w.marks) {
+		w.marks = slices.Grow(w.marks, len(w.marks)+64)
+	}
+	w.marks = append(w.marks, m)
 }
 
 // newBlock begins a basic block at the current position, if it can be reached.
@@ -385,15 +403,17 @@ func (w *walker) open(op byte) {
 		w.pop(typeI32)
 	}
 	w.popAll(typ.params)
-	w.frames = append(w.frames, frame{op: op, typ: typ, height: len(w.stack), wasLive: w.live, seenBy: -1})
+	w.frames = append(w.frames, frame{op: op, typ: typ, height: len(w.stack), wasLive: w.live, seenBy: -1, join: noJoin})
 	w.pushAll(typ.params)
 	switch op {
 	case opLoop:
 		if w.live {
 			w.loops++
 		}
+		w.joinLoop()
 		w.newBlock(markLoop)
 	case opIf:
+		w.joinFork()
 		w.newBlock(markBlock)
 	}
 }
@@ -414,6 +434,7 @@ func (w *walker) orElse(at int) {
 	}
 	w.leave(f, at)
 	f.op, f.poly, f.thenLive = opElse, false, w.live
+	w.joinElse(f)
 	w.live = f.wasLive
 	w.pushAll(f.typ.params)
 	w.newBlock(markBlock)
@@ -437,6 +458,7 @@ func (w *walker) close(at int) {
 	case opElse:
 		joins = joins || f.thenLive
 	}
+	w.joinEnd(&f)
 	w.live = w.live || joins
 	if joins {
 		w.newBlock(markBlock)
@@ -469,6 +491,7 @@ func (f *frame) carried() []byte {
 func (w *walker) branch(op byte) {
 	w.charge(1)
 	f := w.label()
+	w.joinBranch(f)
 	if op == opBr {
 		w.popAll(f.carried())
 		w.unreachable()
@@ -499,6 +522,7 @@ func (w *walker) branchTable(at int) {
 		}
 		if f.seenBy != at { // each label once, whatever the table's length
 			f.seenBy = at
+			w.joinBranch(f)
 			w.checkKeeping(f.carried())
 		}
 	}
@@ -557,10 +581,9 @@ func (w *walker) call(op byte, at int) {
 	if w.live {
 		w.calls++
 	}
-	w.mark(markCallBefore, at, at, 0)
+	w.mark(markCall, at, r.pos, 0)
 	w.popAll(w.types[typ].params)
 	w.pushAll(w.types[typ].results)
-	w.mark(markCallAfter, r.pos, r.pos, 0)
 }
 
 func (w *walker) choose(op byte, at int) {
@@ -597,7 +620,7 @@ func (w *walker) local(op byte, at int) {
 	w.charge(1)
 	switch t := w.locals[i]; op {
 	case opLocalGet:
-		w.pushClass(t, w.nans.locals[i])
+		w.pushClass(t, w.held(i))
 	case opLocalSet:
 		w.assign(i, w.takeTyped(t))
 	case opLocalTee:
@@ -668,7 +691,15 @@ func (w *walker) memorySize(op byte, at int) {
 	w.charge(fuelBulk)
 	w.pop(typeI32)
 	w.push(typeI32)
-	w.mark(markGrow, at, w.r.pos, FuelPerGrownPage)
+	w.grow(at, FuelPerGrownPage)
+}
+
+// grow marks memory.grow or table.grow, which becomes much longer.
+func (w *walker) grow(at int, fuel uint32) {
+	if w.totalGrows++; w.totalGrows > MaxGrows {
+		w.r.failAt(at, "memory.grow and table.grow occur more than %d times", MaxGrows)
+	}
+	w.mark(markGrow, at, w.r.pos, fuel)
 }
 
 func (w *walker) ref(op byte, at int) {
@@ -741,7 +772,7 @@ func (w *walker) bulk(at int) {
 		w.pop(typeI32)
 		w.pop(elem)
 		w.push(typeI32)
-		w.mark(markGrow, at, r.pos, FuelPerTableSlot)
+		w.grow(at, FuelPerTableSlot)
 	case bulkTableSize:
 		w.table()
 		w.charge(1)

@@ -9,6 +9,10 @@
 // memory wherever they run; rewriting takes time and memory linear in the module and never panics on any
 // input; every host call is charged and bounded.
 //
+// To run a program: Rewrite it and compile Module.Binary with any engine that has WebAssembly 2.0; register
+// Functions with it, answered by Host.Call; for each run make an instance, write Module.Image to its memory, set
+// the fuel global, make a Host and call _start. The package's example is a whole adapter.
+//
 // It never runs code, opens files, reads a clock or starts a goroutine: an adapter brings the engine, sets
 // the fuel global before the run and reads it after it. The specification is docs/spec/gw1.md; Version names
 // the revision that this code implements.

@@ -113,7 +113,7 @@ func (e *emitter) insertLocals(w *walker, f *emitted, code int) {
 
 // body copies the instructions and applies the marks.
 func (e *emitter) body(w *walker, code int, wrapped bool) {
-	last := code
+	last := int32(code)
 	for i := range w.marks {
 		m := &w.marks[i]
 		e.out = append(e.out, w.src[last:m.pos]...)
@@ -136,14 +136,17 @@ func (e *emitter) apply(w *walker, m *mark, wrapped bool) (replaced bool) {
 		if !e.o.NoFuel {
 			e.chargeLoop(w.blocks[m.arg])
 		}
-	case markCallBefore, markUnreachable:
+	case markUnreachable:
 		if e.useLocal {
 			e.storeFuel()
 		}
-	case markCallAfter:
+	case markCall: // the host charges too
 		if e.useLocal {
+			e.storeFuel()
+			e.out = append(e.out, w.src[m.pos:m.end]...)
 			e.op(opGlobalGet, e.fuel)
 			e.op(opLocalSet, e.fuelLocal)
+			return true
 		}
 	case markReturn:
 		if wrapped {

@@ -20,6 +20,9 @@ const (
 	// and they bound the native stack that functions outside any recursion can take.
 	MaxTotalLocals = 4 << 20
 
+	// MaxGrows bounds the memory.grow and table.grow instructions of a module, which become twenty times as long.
+	MaxGrows = 1 << 16
+
 	MaxTables        = 8
 	MaxTableElements = 1 << 20 // also the maximum that table.grow can reach
 

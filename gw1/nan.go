@@ -7,46 +7,32 @@ package gw1
 // markNaN there, as soon as one of its uses can see it.
 //
 // Values that the program only copies are never touched: NaNs may carry payloads. So a local can hold dirty
-// values only if every assignment is dirty in the same form or clean; a local that is ever assigned something
-// else ("raw") gets canonical values from the start. Which locals are raw is known only at the end of a walk.
-// The walk is repeated until that no longer changes.
+// values only where every assignment that leads there is dirty in the same form or clean; where one of them is
+// something else ("raw"), all of them are made canonical. Which ones come together is known only at the end of a
+// walk (webs.go). The walk is repeated until that no longer changes.
 
-// maxLazyWalks bounds the repetitions; a function that needs more gets the plain form.
+// maxLazyWalks bounds the repetitions, once with locals followed along the code, once without; a function that
+// needs more gets the plain form.
 const maxLazyWalks = 6
 
 // nanState is what a walk knows of NaNs besides the operands.
 type nanState struct {
 	lazy    bool
-	fresh   bool      // nothing is known of the locals yet
-	changed bool      // something was learnt that earlier instructions did not take into account
-	locals  []nanForm // class of what each local holds
+	changed bool // something was learnt that earlier instructions did not take into account
+	webs    webs
 }
 
 // begin starts the walks of a function.
-func (n *nanState) begin(lazy bool) { n.lazy, n.fresh = lazy, true }
+func (n *nanState) begin(lazy, coarse bool) {
+	n.lazy = lazy
+	n.webs.coarse, n.webs.class = coarse, n.webs.class[:0]
+}
 
-// declare starts one walk: parameters are raw, other locals begin clean (zero). Scalars are assumed to become
-// dirty, vectors when their form is known.
-func (n *nanState) declare(types []byte, params int) {
+// declare starts one walk.
+func (n *nanState) declare(types []byte, params, bodyBytes int) {
 	n.changed = false
-	if !n.fresh {
-		return
-	}
-	n.fresh = false
-	n.locals = n.locals[:0]
-	for i, t := range types {
-		class := nanNone
-		if n.lazy && i >= params {
-			switch t {
-			case typeF32:
-				class = nanF32
-			case typeF64:
-				class = nanF64
-			case typeV128:
-				class = nanClean
-			}
-		}
-		n.locals = append(n.locals, class)
+	if n.lazy {
+		n.webs.start(types, params, bodyBytes)
 	}
 }
 
@@ -58,7 +44,7 @@ func (w *walker) pushClass(typ byte, class nanForm) {
 	if w.live && class != nanNone {
 		if class.dirty() {
 			v.def = int32(len(w.marks))
-			w.marks = append(w.marks, mark{pos: w.r.pos, end: w.r.pos, arg: uint32(class), kind: markNaN, needed: !w.nans.lazy})
+			w.addMark(mark{pos: int32(w.r.pos), end: int32(w.r.pos), arg: uint32(class), kind: markNaN, needed: !w.nans.lazy})
 		}
 		if w.nans.lazy { // in the plain form every value is as it should be
 			v.class = class
@@ -142,7 +128,11 @@ func (w *walker) assign(local uint32, v value) value {
 	if !w.live {
 		return value{}
 	}
-	switch held := &w.nans.locals[local]; {
+	if !w.nans.lazy {
+		return v
+	}
+	switch held := w.nans.webs.define(local, v.class); {
+	case held == nil:
 	case *held == nanNone:
 		w.see(v)
 		v.class = nanNone
@@ -157,6 +147,73 @@ func (w *walker) assign(local uint32, v value) value {
 		v.class = nanNone
 	}
 	return v
+}
+
+// held is the class of what a local holds.
+func (w *walker) held(local uint32) nanForm {
+	if !w.nans.lazy || !w.live {
+		return nanNone
+	}
+	return w.nans.webs.read(local)
+}
+
+// settled ends a walk and reports whether it was the last.
+func (n *nanState) settled() bool {
+	if !n.lazy {
+		return true
+	}
+	return !n.webs.over && !n.webs.settle() && !n.changed
+}
+
+// The walker tells where ways through the code part and meet, as far as they can be reached.
+
+func (w *walker) follows() bool { return w.nans.lazy && w.live }
+
+// joinBranch is a branch to the frame's label.
+func (w *walker) joinBranch(f *frame) {
+	if w.follows() && f != &w.frames[0] { // nothing is behind the end of the body
+		f.join = w.nans.webs.meet(f.join, w.nans.webs.cur)
+	}
+}
+
+func (w *walker) joinLoop() {
+	if w.follows() {
+		w.frames[len(w.frames)-1].join = w.nans.webs.enter()
+	}
+}
+
+func (w *walker) joinFork() {
+	if w.follows() {
+		w.frames[len(w.frames)-1].saved = w.nans.webs.save()
+	}
+}
+
+// joinElse ends the then-branch.
+func (w *walker) joinElse(f *frame) {
+	if w.follows() {
+		f.join = w.nans.webs.meet(f.join, w.nans.webs.cur)
+	}
+	if f.saved != nil {
+		w.nans.webs.restore(f.saved)
+		f.saved = nil
+	}
+}
+
+// joinEnd ends a block; w.live tells whether its end is reached from above.
+func (w *walker) joinEnd(f *frame) {
+	if !w.nans.lazy || f.op == opLoop {
+		return
+	}
+	s := &w.nans.webs
+	skip := f.saved != nil // an if without else: the other way around
+	if w.live && (skip || f.join != noJoin) {
+		f.join = s.meet(f.join, s.cur)
+	}
+	if skip {
+		f.join = s.meet(f.join, f.saved)
+		s.restore(f.saved)
+	}
+	s.leave(f.join)
 }
 
 // floatConstant pushes a constant: clean if no lane of either width is a NaN.

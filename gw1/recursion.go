@@ -1,5 +1,7 @@
 package gw1
 
+import "slices"
+
 // callGraph finds the functions that can recurse: those on a cycle of calls, where a call through a table may
 // reach every function of its type that a table can hold.
 type callGraph struct {
@@ -10,12 +12,20 @@ type callGraph struct {
 // graphEnds tells where a function's edges end; they begin where the previous function's do.
 type graphEnds struct{ direct, all int }
 
+// add takes the edges of the next function; it sorts them and leaves repetitions out, so that edges never take
+// much more than the calls that make them.
 func (g *callGraph) add(direct, indirect []uint32) {
+	direct, indirect = distinct(direct), distinct(indirect)
 	g.edges = append(g.edges, direct...)
 	e := graphEnds{direct: len(g.edges)}
 	g.edges = append(g.edges, indirect...)
 	e.all = len(g.edges)
 	g.ends = append(g.ends, e)
+}
+
+func distinct(edges []uint32) []uint32 {
+	slices.Sort(edges)
+	return slices.Compact(edges)
 }
 
 // graphNodes resolves edges: nodes below imported are leaves, then come functions, then one node per distinct
@@ -59,13 +69,13 @@ func (n *graphNodes) edge(node uint32, i int) (uint32, bool) {
 // recursive tells for each function of the module, imports left out, whether it can recurse.
 func (g *callGraph) recursive(p *parsed) []bool {
 	n := &graphNodes{callGraph: g, imported: p.imported, funcs: len(p.funcs), typeNode: make([]uint32, len(p.types))}
-	distinct := map[string]uint32{}
+	types := map[string]uint32{} // number by signature
 	for i, t := range p.types {
 		key := string(t.params) + ":" + string(t.results)
-		d, ok := distinct[key]
+		d, ok := types[key]
 		if !ok {
-			d = uint32(len(distinct))
-			distinct[key] = d
+			d = uint32(len(types))
+			types[key] = d
 			n.holders = append(n.holders, nil)
 		}
 		n.typeNode[i] = d

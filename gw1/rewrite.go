@@ -65,8 +65,9 @@ type Global struct {
 const reservedPrefix = "gw1."
 
 // Rewrite turns a WASI preview 1 command module into one of the profile. The error is a *Refusal. It takes time
-// and memory linear in the module: ordinary ones a few times their code, the worst made on purpose about 0.1 µs
-// and 40 bytes per byte, so modules of strangers belong into a process with limits, as their compilation does.
+// and memory linear in the module: ordinary ones 10 ns and 4 bytes per byte. Modules made to be costly take up to
+// 0.1 µs and 12 bytes per byte of all that is allocated, and 384 MiB for a function of the greatest size, so those
+// of strangers belong into a process with limits, as their compilation does.
 func Rewrite(module []byte, o Options) (*Module, error) {
 	p, refusal := parse(module)
 	if refusal != nil {
@@ -79,35 +80,76 @@ func Rewrite(module []byte, o Options) (*Module, error) {
 	return b.module(), nil
 }
 
-// builder assembles the rewritten module.
+// builder assembles the rewritten module. Which functions can recurse shows only after all were walked, and
+// their code comes after that. The code that the walk emits is kept until then if it is not much; else the
+// functions are walked and emitted a second time, so that memory never holds the code twice.
 type builder struct {
 	*parsed
 	o     Options
 	emit  emitter
-	funcs []emitted // by function index less the imports
+	walk  walker
+	funcs []placed // by function index less the imports
 	graph callGraph
+	kept  bool // the emitter's buffer holds the code of all functions
 }
+
+// placed is a rewritten function: what emitted says, in 32 bits. The offsets are of the emitter's buffer, if
+// that is kept.
+type placed struct {
+	from, code, tail, to uint32
+	weight               uint32
+	wrapped              bool
+}
+
+// keptCode is how much may be kept of the rewritten code, by the size of the original in bytes: ordinary code
+// grows by less than half.
+func keptCode(code int) int { return code + code/2 + 64<<10 }
+
+// bytesPerMark is what a mark may add to the code; few add more.
+const bytesPerMark = 16
 
 // functions walks and emits every body.
 func (b *builder) functions() *Refusal {
 	first := uint64(len(b.globals))
+	code := 0
+	for _, body := range b.bodies {
+		code += body.to - body.from
+	}
 	b.emit = emitter{
 		o: b.o, fuel: first, depth: first + 1, trap: first + 2,
 		resultTypes: map[string]int{}, firstType: len(b.types),
-		out: make([]byte, 0, len(b.src)+len(b.src)/2),
+		out: make([]byte, 0, keptCode(code)),
 	}
 	b.prepareReferences()
-	b.funcs = make([]emitted, 0, len(b.bodies))
-	w := &walker{parsed: b.parsed}
-	for i, body := range b.bodies {
-		code := w.walk(b.types[b.parsed.funcs[b.imported+i]], body, b.o.NaN == NaNLazy)
-		if w.r.err != nil {
-			return w.r.err
+	b.funcs = make([]placed, 0, len(b.bodies))
+	b.walk = walker{parsed: b.parsed}
+	b.kept = true
+	for i := range b.bodies {
+		f, refusal := b.function(i)
+		if refusal != nil {
+			return refusal
 		}
-		b.funcs = append(b.funcs, b.emit.function(w, code))
-		b.graph.add(w.direct, w.indirect)
+		b.funcs = append(b.funcs, placed{uint32(f.from), uint32(f.code), uint32(f.tail), uint32(f.to), f.weight, f.wrapped})
+		b.graph.add(b.walk.direct, b.walk.indirect)
 	}
 	return nil
+}
+
+// function walks and emits one body, behind others if the code is kept, else alone.
+func (b *builder) function(i int) (emitted, *Refusal) {
+	body := b.bodies[i]
+	code := b.walk.walk(b.types[b.parsed.funcs[b.imported+i]], body, b.o.NaN == NaNLazy)
+	if b.walk.r.err != nil {
+		return emitted{}, b.walk.r.err
+	}
+	room := body.to - body.from + bytesPerMark*len(b.walk.marks)
+	if b.kept && room > cap(b.emit.out)-len(b.emit.out) {
+		b.kept, b.emit.out = false, nil
+	}
+	if !b.kept {
+		b.emit.out = slices.Grow(b.emit.out[:0], room)
+	}
+	return b.emit.function(&b.walk, code), nil
 }
 
 // addedGlobals is how many globals the rewritten module has behind its own: fuel, depth, trap.
@@ -151,12 +193,15 @@ func (b *builder) image() []byte {
 // binary writes the module: its own sections in their order, the changed ones rewritten.
 func (b *builder) binary(m *Module) []byte {
 	code := b.codeBodies()
-	out := make([]byte, 0, code.size+len(b.src)/2+1024)
-	out = append(out, b.src[:8]...)
 	own := map[byte]span{}
+	size := code.size + 40*len(b.globals) + 20*len(b.emit.addedTypes) + 1024
 	for _, s := range b.sections {
 		own[s.id] = s.span
+		if s.id != 10 && (s.id != 11 || m.Image == nil) {
+			size += s.to - s.from + 16
+		}
 	}
+	out := append(make([]byte, 0, size), b.src[:8]...)
 	for _, id := range []byte{1, 2, 3, 4, 5, 6, 7, 9, 12, 10, 11} {
 		var contents []byte
 		switch id {
@@ -307,29 +352,22 @@ func (b *builder) moveEntry(s span) []byte {
 	return out
 }
 
-// codeBodies are the pieces of the code section; they are put together only once, as they may be large.
+// codeBodies says how the code section will look.
 type codeBodies struct {
-	depth []depthCode // by function, less the imports
-	entry []byte      // body of the added function, if there is one
-	count int
-	size  int // of the section's contents
+	recursive []bool // by function, less the imports
+	entry     []byte // body of the added function, if there is one
+	count     int
+	size      int // of the section's contents
 }
 
-// depthCode is what a function that can recurse does first and last.
-type depthCode struct{ enter, leave []byte }
-
 func (b *builder) codeBodies() codeBodies {
-	c := codeBodies{depth: make([]depthCode, len(b.funcs)), count: len(b.funcs)}
+	c := codeBodies{recursive: make([]bool, len(b.funcs)), count: len(b.funcs)}
 	if !b.o.NoDepth {
-		recursive := b.graph.recursive(b.parsed)
-		for i, f := range b.funcs {
-			if recursive[i] && f.wrapped {
-				c.depth[i] = depthCode{b.emit.depthEnter(f.weight), b.emit.depthLeave(f.weight)}
-			}
-		}
+		c.recursive = b.graph.recursive(b.parsed)
 	}
-	for i, f := range b.funcs {
-		n := f.size(c.depth[i])
+	for i := range b.funcs {
+		enter, leave := b.depthCode(c, i)
+		n := b.funcs[i].size() + len(enter) + len(leave)
 		c.size += len(appendU(nil, uint64(n))) + n
 	}
 	if b.start >= 0 {
@@ -342,18 +380,35 @@ func (b *builder) codeBodies() codeBodies {
 	return c
 }
 
-// size of the function's body in the section.
-func (f emitted) size(d depthCode) int { return f.to - f.from + len(d.enter) + len(d.leave) }
+// depthCode is what a function does first and last if it can recurse.
+func (b *builder) depthCode(c codeBodies, i int) (enter, leave []byte) {
+	if f := &b.funcs[i]; c.recursive[i] && f.wrapped {
+		return b.emit.depthEnter(f.weight), b.emit.depthLeave(f.weight)
+	}
+	return nil, nil
+}
+
+// size of the function's body in the section, without depth code.
+func (f *placed) size() int { return int(f.to - f.from) }
 
 func (b *builder) appendCode(out []byte, c codeBodies) []byte {
 	out = appendU(append(out, 10), uint64(c.size))
 	out = appendU(out, uint64(c.count))
-	src := b.emit.out
-	for i, f := range b.funcs {
-		d := c.depth[i]
-		out = appendU(out, uint64(f.size(d)))
-		out = append(append(out, src[f.from:f.code]...), d.enter...)
-		out = append(append(out, src[f.code:f.tail]...), d.leave...)
+	b.totalLocals, b.totalGrows = 0, 0 // counted once more, if the functions are walked once more
+	for i := range b.funcs {
+		f := b.funcs[i]
+		if !b.kept {
+			again, refusal := b.function(i)
+			if refusal != nil || again.to-again.from != f.size() {
+				panic("gw1: a function differs when it is walked a second time")
+			}
+			f.from, f.code, f.tail, f.to = uint32(again.from), uint32(again.code), uint32(again.tail), uint32(again.to)
+		}
+		enter, leave := b.depthCode(c, i)
+		out = appendU(out, uint64(f.size()+len(enter)+len(leave)))
+		src := b.emit.out
+		out = append(append(out, src[f.from:f.code]...), enter...)
+		out = append(append(out, src[f.code:f.tail]...), leave...)
 		out = append(out, src[f.tail:f.to]...)
 	}
 	return append(out, c.entry...)

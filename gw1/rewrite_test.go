@@ -227,6 +227,12 @@ func TestRefusals(t *testing.T) {
 		{"cut off", plain[:len(plain)-3], "ends unexpectedly"},
 		{"foreign import", replaceOnce(plain, "fd_write", "fd_wrong"), "no function of WASI"},
 		{"foreign module", replaceOnce(plain, "wasi_snapshot_preview1", "wasi_snapshot_preview9"), "only wasi_snapshot_preview1"},
+		{"old module", cat(wasmHeader, sectionOf(1, []byte{1, 0x60, 0, 0}), sectionOf(2, vec([][]byte{cat(named("wasi_unstable"), named("fd_write"), 0, 0)}))), "wasi_unstable"},
+		{"imported table", importing(1, []byte{funcref, 0, 1}), "the table"},
+		{"imported memory", importing(2, []byte{0, 1}), "the memory"},
+		{"imported global", importing(3, []byte{f64, 0}), "the global"},
+		{"imported tag", importing(4, []byte{0, 0}), "the exception tag"},
+		{"imported thing", importing(9, []byte{0, 0}), "the unknown thing"},
 		{"wrong signature", replaceOnce(plain, "\x60\x04\x7f\x7f\x7f\x7f\x01\x7f", "\x60\x04\x7f\x7d\x7f\x7f\x01\x7f"), "signature"},
 		{"no _start", replaceOnce(plain, "_start", "_stort"), "_start"},
 		{"_start with parameters", testModule{funcs: []testFunc{{params: []byte{i32}}}}.wasm(), "_start"},
@@ -235,12 +241,22 @@ func TestRefusals(t *testing.T) {
 		{"double export", with(func(m *testModule) { m.exports = [][]byte{cat(named("memory"), 2, 0)} }), "two exports"},
 		{"threads", with(func(m *testModule) { m.memory = []byte{3, 1, 1} }), "threads"},
 		{"memory64", with(func(m *testModule) { m.memory = []byte{4, 1} }), "memory64"},
+		{"table64", with(func(m *testModule) { m.tables = [][]byte{cat(funcref, 4, 1)} }), "memory64"},
+		{"two memories", cat(wasmHeader, sectionOf(5, []byte{2, 0, 1, 0, 1})), "2 memories"},
+		{"unknown limits", with(func(m *testModule) { m.memory = []byte{16, 1} }), "unknown limits"},
+		{"unknown section", cat(plain, sectionOf(14, nil)), "unknown section 14"},
+		{"gc type", cat(wasmHeader, sectionOf(1, []byte{1, 0x5f, 0})), "garbage"},
+		{"typed reference", code(0x14, 0), "typed references"},
+		{"reference type", cat(wasmHeader, sectionOf(1, []byte{1, 0x60, 1, 0x64, 0})), "value type 0x64"},
+		{"catch", code(0x1f, 0x40, 0, 0x0b), "exception"},
 		{"atomics", code(0xfe, 0x03, 0), "atomic"},
 		{"tail call", code(0x12, 0), "tail calls"},
 		{"exceptions", code(0x06, 0x40, 0x0b), "exception"},
 		{"gc", code(0xfb, 0), "garbage"},
 		{"relaxed simd", code(0xfd, 0x80, 2, 0x1a), "relaxed SIMD"},
 		{"unknown simd", code(0xfd, 0x9a, 1), "0xfd 154"},
+		{"unknown bulk", code(0xfc, 18), "0xfc 18"},
+		{"beyond simd", code(0xfd, 0xb0, 2), "0xfd 304"},
 		{"unknown opcode", code(0x27), "0x27"},
 		{"second memory", code(c32(0), 0x28, 0x42, 0, 0, 0x1a), "memory"},
 		{"type error", code(c64(1), 0x45, 0x1a), "operand of type"},
@@ -264,6 +280,7 @@ func TestRefusals(t *testing.T) {
 		}), "locals"},
 		{"deep nesting", code(bytes.Repeat([]byte{2, 0x40}, gw1.MaxNesting), bytes.Repeat([]byte{0x0b}, gw1.MaxNesting)), "nested"},
 		{"high stack", code(bytes.Repeat(c32(1), gw1.MaxOperands+1), bytes.Repeat([]byte{0x1a}, gw1.MaxOperands+1)), "operand stack"},
+		{"many grows", code(c32(0), bytes.Repeat([]byte{0x40, 0}, gw1.MaxGrows+1), 0x1a), "memory.grow"},
 		{"long body", code(bytes.Repeat([]byte{1}, gw1.MaxBodyBytes)), "bytes: the profile"},
 		{"block parameters", testModule{funcs: []testFunc{
 			{params: bytes.Repeat([]byte{i32}, gw1.MaxResults+1)},
@@ -304,6 +321,37 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: %q does not mention %q", c.name, refusal.Reason, c.want)
 		case refusal.Offset < 0 || refusal.Offset > len(c.wasm):
 			t.Errorf("%s: offset %d of %d", c.name, refusal.Offset, len(c.wasm))
+		}
+	}
+}
+
+// importing is a module that imports something else than a function.
+func importing(kind int, what []byte) []byte {
+	return cat(wasmHeader, sectionOf(2, vec([][]byte{cat(named("env"), named("x"), kind, what)})))
+}
+
+// A refusal names the byte where what is refused begins.
+func TestRefusalOffsets(t *testing.T) {
+	t.Parallel()
+	piece := []byte{0xfd, 0x80, 2} // relaxed SIMD, and bytes that nothing else has
+	for name, c := range map[string]struct {
+		wasm []byte
+		at   []byte // where the offset points
+	}{
+		"relaxed simd":   {command(1, 1, piece).wasm(), piece},
+		"unknown opcode": {command(c32(77), 0x1a, 0x27).wasm(), []byte{0x27}},
+		"atomics":        {command(c32(77), 0xfe, 0x10, 2, 0).wasm(), []byte{0xfe, 0x10}},
+		"type error":     {command(c32(77), 0x9a, 0x1a).wasm(), []byte{0x1a, 0x0b}}, // found behind the operation
+		"import":         {importing(2, []byte{0, 1}), []byte("\x03env")},
+		"data":           {testModule{funcs: []testFunc{{}}, data: [][]byte{active(65535, "xyz")}}.wasm(), active(65535, "xyz")},
+		"shared memory":  {testModule{funcs: []testFunc{{}}, memory: []byte{3, 1, 7}}.wasm(), []byte{3, 1, 7}},
+		"component":      {[]byte("\x00asm\x0d\x00\x01\x00"), []byte("\x0d")},
+		"tag section":    {cat(wasmHeader, sectionOf(13, []byte{0})), []byte{13, 1, 0}},
+	} {
+		_, err := gw1.Rewrite(c.wasm, gw1.Options{})
+		var refusal *gw1.Refusal
+		if want := bytes.LastIndex(c.wasm, c.at); !errors.As(err, &refusal) || refusal.Offset != want {
+			t.Errorf("%s: %v, want offset %d", name, err, want)
 		}
 	}
 }

@@ -63,7 +63,8 @@ type parsed struct {
 	imageEnd    uint64 // where the last non-zero byte of active data ends
 	usesData    bool   // memory.init or data.drop occur
 	bodies      []span // of the code section
-	totalLocals int
+	totalLocals int    // declared by the functions walked so far
+	totalGrows  int    // memory.grow and table.grow in them
 }
 
 type tableType struct {

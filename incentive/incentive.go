@@ -145,7 +145,7 @@ func DetectionPermille(phiPermille, m, k, rhoPermille uint64) uint64 {
 // cheat's side, who skip whenever the draw catches it, the chance M to go free
 // solves M = miss + α·(1−miss)·M.
 func (r Rules) Evade(miss uint64) uint64 {
-	left := One - mulDown(r.RerollPermille*(One/1000), One-miss) // 1 − αP, rounded up
+	left := One - mulUp(r.RerollPermille*(One/1000), One-miss) // 1 − αP, rounded down
 	hi, lo := bits.Mul64(miss, One)
 	if hi >= left {
 		return One
@@ -379,12 +379,7 @@ func (r Rules) burnPermille() (uint64, error) {
 func pow(x, n uint64) uint64 {
 	v := uint64(One)
 	for range min(n, 1<<12) { // smaller exponents only bound the result from above
-		hi, lo := bits.Mul64(v, x)
-		q, rem := bits.Div64(hi, lo, One)
-		if rem > 0 {
-			q++
-		}
-		v = q
+		v = mulUp(v, x)
 	}
 	return v
 }
@@ -393,6 +388,16 @@ func pow(x, n uint64) uint64 {
 func mulDown(x, y uint64) uint64 {
 	hi, lo := bits.Mul64(x, y)
 	q, _ := bits.Div64(hi, lo, One)
+	return q
+}
+
+// mulUp is x × y of fixed-point numbers at most One, rounded up.
+func mulUp(x, y uint64) uint64 {
+	hi, lo := bits.Mul64(x, y)
+	q, rem := bits.Div64(hi, lo, One)
+	if rem > 0 {
+		q++
+	}
 	return q
 }
 

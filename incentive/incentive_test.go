@@ -11,7 +11,8 @@ import (
 func local() Rules {
 	return Rules{
 		SampleEconomic: 3, SampleAssured: 20, MaxFullItems: 256, CheckersAssured: 2,
-		MinBond: 1, SlashPermille: 600, FinderPermille: 300, ClientPermille: 200, CheckPermille: 1300,
+		MinBond: 1, SlashPermille: 600, FinderPermille: 300, ClientPermille: 200, RefereePermille: 100, CheckPermille: 1300,
+		LookPermille: 100,
 	}
 }
 
@@ -37,7 +38,14 @@ func caught(phi *big.Rat, m, k uint64, rho *big.Rat) *big.Rat {
 // burned is what certainly burns of a bond.
 func burned(r Rules, bond work.Amount) *big.Rat {
 	b := uint64(bond)
-	return new(big.Rat).SetUint64(b - b*r.FinderPermille/1000 - b*r.ClientPermille/1000)
+	return new(big.Rat).SetUint64(b - b*r.FinderPermille/1000 - b*r.ClientPermille/1000 - b*r.RefereePermille/1000)
+}
+
+// evaded is what re-rolls leave of the chance p to be caught: p(1−α)/(1−αp).
+func evaded(r Rules, p *big.Rat) *big.Rat {
+	alpha, one := rat(int64(r.RerollPermille), 1000), rat(1, 1)
+	left := new(big.Rat).Sub(one, new(big.Rat).Mul(alpha, p))
+	return new(big.Rat).Quo(new(big.Rat).Mul(p, new(big.Rat).Sub(one, alpha)), left)
 }
 
 // TestRequiredBondMakesHonestyOptimal checks P(φ)·(W + s·B) > φ·W exactly, over a
@@ -47,8 +55,14 @@ func TestRequiredBondMakesHonestyOptimal(t *testing.T) {
 	bare := local()
 	bare.SlashPermille = 0 // the formula alone must do
 	dear := local()
-	dear.FinderPermille, dear.ClientPermille = 500, 450
-	for _, r := range []Rules{local(), bare, dear} {
+	dear.FinderPermille, dear.ClientPermille = 500, 390
+	rules := []Rules{local(), bare, dear}
+	for _, alpha := range []uint64{100, 333, 600, 900} {
+		r := bare
+		r.RerollPermille = alpha
+		rules = append(rules, r)
+	}
+	for _, r := range rules {
 		for _, tier := range tiers {
 			for _, n := range []uint64{1, 2, 3, 4, 19, 20, 21, 100, 256} {
 				for _, rho := range []uint64{0, 200, 334, 500, 899, 1000} {
@@ -73,9 +87,9 @@ func checkOptimal(t *testing.T, r Rules, b Batch) {
 	pay, _ := b.Pay()
 	w := new(big.Rat).SetUint64(uint64(pay))
 	stake := new(big.Rat).Add(w, burned(r, bond))
-	for _, phi := range []int64{1, 10, 100, 333, 500, 900, 999, 1000} {
+	for _, phi := range []int64{1, 10, 31, 32, 63, 100, 333, 500, 900, 999, 1000} {
 		f := rat(phi, 1000)
-		p := caught(f, r.EffectiveDraws(b), uint64(r.Checkers(b.Tier)), rat(int64(b.RhoPermille()), 1000))
+		p := evaded(r, caught(f, r.EffectiveDraws(b), uint64(r.Checkers(b.Tier)), rat(int64(b.RhoPermille()), 1000)))
 		if p.Mul(p, stake).Cmp(f.Mul(f, w)) <= 0 {
 			t.Fatalf("faking %d permille of %+v pays under a bond of %d", phi, b, bond)
 		}
@@ -177,11 +191,11 @@ func TestFigures(t *testing.T) {
 	if err != nil || bond != 6_000_000 {
 		t.Errorf("bond of a 10 gtg batch: %d, %v", bond, err)
 	}
-	if budget, _ := r.CheckBudget(b); budget != 780_000 { // 1.3 × 3 × 2e10 fuel
+	if budget, _ := r.CheckBudget(b); budget != 1_040_000 { // 1.3 × (3 + 1 second look) × 2e10 fuel
 		t.Errorf("budget %d", budget)
 	}
 	loss, err := r.ExpectedLoss(b, 1000)
-	if err != nil || loss != 2_896_000 { // 0.992 × (10 + 3) − 10
+	if err != nil || loss != 2_300_800 { // 0.992 × (10 + 2.4) − 10
 		t.Errorf("loss %d, %v", loss, err)
 	}
 	if _, err := r.RequiredBond(Batch{Tier: work.TierNone, Items: 1, Fuel: 1, MaxItemFuel: 1, Price: 1}); !errors.Is(err, ErrTier) {

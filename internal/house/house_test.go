@@ -54,6 +54,7 @@ var allowed = []struct {
 	{"internal/referee", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},
 	{"internal/client", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
+	{"internal/sim", []string{"work", "incentive", "lifecycle", "match"}},
 	{"internal/adversary", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/runtime", "internal/ledger"}},
 	{"internal/adversary/trial", []string{"*"}}, // whole worlds
 	// Whole programs.
@@ -118,6 +119,29 @@ func TestImports(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestGw1IsALibrary keeps package gw1 usable by anyone: a few packages of the
+// standard library, no engine, no clock, no files, no network.
+func TestGw1IsALibrary(t *testing.T) {
+	pure := []string{"bytes", "cmp", "encoding/binary", "errors", "fmt", "io", "math", "math/bits", "math/rand/v2", "slices", "strconv", "strings", "unicode/utf8"}
+	found := false
+	for _, p := range load(t) {
+		if p.dir != "gw1" {
+			continue
+		}
+		found = true
+		for i, f := range p.files {
+			for _, im := range f.Imports {
+				if path := strings.Trim(im.Path.Value, `"`); !slices.Contains(pure, path) {
+					t.Errorf("gw1/%s imports %s", p.names[i], path)
+				}
+			}
+		}
+	}
+	if !found {
+		t.Error("package gw1 was not found")
 	}
 }
 

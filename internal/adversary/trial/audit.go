@@ -41,9 +41,12 @@ func (b *Batch) observe() {
 	phi := b.phi()
 	m := b.w.P.Rules().EffectiveDraws(incentive.Batch{Tier: b.now.Tier, Items: b.now.N, Fuel: b.now.Root.Fuel, MaxItemFuel: b.now.MaxItemFuel})
 	b.Closed = 1 - float64(incentive.Miss(uint64(phi*incentive.One), m, uint64(k), uint64(math.Ceil(share*1000))))/incentive.One
+	if a := b.w.alpha; a > 0 { // it skips, each time the next proposer is its own with chance a
+		b.P, b.Closed = b.P*(1-a)/(1-a*b.P), b.Closed*(1-a)/(1-a*b.Closed)
+	}
 	for i := range b.now.Checks {
 		c := &b.now.Checks[i]
-		if b.w.Checkers[c.Checker].Owner == evil {
+		if b.w.Checkers[c.Checker].Owner != honest {
 			continue
 		}
 		for _, d := range c.Draws {
@@ -83,7 +86,7 @@ func (w *World) ring(k int) (all, share float64) {
 			continue
 		}
 		total += v
-		if w.Checkers[q.Account].Owner == evil {
+		if w.Checkers[q.Account].Owner != honest {
 			bad += v
 			l = append(l, v)
 		}
@@ -124,7 +127,14 @@ func (b *Batch) miss(ring float64) float64 {
 }
 
 // ended keeps how a batch ended.
-func (w *World) ended(b *Batch) {}
+func (w *World) ended(b *Batch) {
+	if b.now.Phase == lifecycle.Settled {
+		w.settled++
+	}
+	if w.Ended != nil {
+		w.Ended(b)
+	}
+}
 
 // audit sums up a run and looks for what must never be.
 func (w *World) audit() *Outcome {
@@ -135,6 +145,9 @@ func (w *World) audit() *Outcome {
 		}
 	}
 	for _, b := range w.Batches {
+		if w.pool {
+			o.Books += int64(b.sum(lifecycle.ReasonValidators))
+		}
 		w.auditBatch(o, b)
 	}
 	for _, a := range w.order {
@@ -163,7 +176,7 @@ func (w *World) auditBatch(o *Outcome, b *Batch) {
 		o.Settled++
 	case lifecycle.Void:
 		o.Void++
-		if b.Provider.Owner != evil && len(b.False) == 0 {
+		if b.Provider.Owner == honest && len(b.False) == 0 {
 			w.fault("batch of honest %s is void: %s", b.Provider.Name, b.now.Why)
 		}
 	case lifecycle.Unpaid:
@@ -193,6 +206,16 @@ func (w *World) auditBatch(o *Outcome, b *Batch) {
 	}
 }
 
+// sum is what a batch moved for a reason.
+func (b *Batch) sum(why lifecycle.Reason) (v work.Amount) {
+	for _, t := range b.now.Transfers {
+		if t.Reason == why {
+			v += t.Amount
+		}
+	}
+	return v
+}
+
 func (w *World) auditParty(a *actor) {
 	for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
 		q, err := w.chain.Party(w.ctx, role, a.Account)
@@ -202,7 +225,7 @@ func (w *World) auditParty(a *actor) {
 		if q.Locked != 0 {
 			w.fault("%s %s has %s locked for nothing", role, a.Name, q.Locked)
 		}
-		if a.Owner != evil && (q.Convictions != 0 || q.Missed != 0 || q.Bond < w.deposit(role, a)) {
+		if a.Owner == honest && (q.Convictions != 0 || q.Missed != 0 || q.Bond < w.deposit(role, a)) {
 			w.fault("honest %s %s suffered: bond %s, %d convictions, %d missed", role, a.Name, q.Bond, q.Convictions, q.Missed)
 		}
 	}

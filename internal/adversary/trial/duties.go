@@ -141,7 +141,7 @@ func (c *Checker) find(b *Batch, at uint64) (work.Leaf, work.Fuel) {
 
 // honest is what an executor finds.
 func (b *Batch) honest(_ work.Address, at uint64) (work.Leaf, work.Fuel) {
-	leaf := truth(b.Items.At(at))
+	leaf, _ := b.Job.truth(b.Items.At(at))
 	return leaf, leaf.Fuel
 }
 

@@ -9,10 +9,87 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// ringChecker says of the ring's batches what the ring says, and the truth of
-// others.
+// ring is attack 4: the worker owns checkers too.
+func ring() (l []Attack) {
+	add := func(a Attack) {
+		a.ID, a.Most = fmt.Sprintf("4%c", 'a'+len(l)), 5000
+		l = append(l, a)
+	}
+	for _, v := range []struct {
+		tier     work.Tier
+		ring     uint64
+		permille uint64
+		batches  int
+		mean     bool
+	}{
+		{work.TierEconomic, 200, 200, 30, false}, {work.TierEconomic, 333, 200, 30, false}, {work.TierEconomic, 333, 1000, 8, false},
+		{work.TierAssured, 333, 50, 25, true}, {work.TierAssured, 333, 1000, 4, false},
+	} {
+		add(Attack{Name: fmt.Sprintf("ring with %d %% of checker bond fakes %d %%, tier %s", (v.ring+5)/10, v.permille/10, v.tier), Mean: v.mean, Detects: true,
+			Describe: func(w *World, cheat bool) {
+				p := single(w, v.tier, v.batches, 24)
+				joinRing(w, 3, v.ring, cheat)
+				if cheat {
+					p.Compute = share(w, v.permille)
+				}
+			}})
+	}
+	for _, permille := range []uint64{200, 333} {
+		add(Attack{Name: fmt.Sprintf("ring with %d %% of checker bond, one-item batches, all false", (permille+5)/10), Detects: true, Describe: func(w *World, cheat bool) {
+			p := single(w, work.TierEconomic, 60, 1)
+			p.Bond, p.funds = 400*gtg, 800*gtg
+			joinRing(w, 3, permille, cheat)
+			if cheat {
+				p.Compute = all
+			}
+		}})
+	}
+	add(Attack{Name: "ring of 33 % split over 30 checkers", Detects: true, Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierEconomic, 30, 24)
+		joinRing(w, 30, 333, cheat)
+		if cheat {
+			p.Compute = share(w, 200)
+		}
+	}})
+	add(Attack{Name: "worker splits its bond over 10 accounts, each fakes one batch", Detects: true, Describe: func(w *World, cheat bool) {
+		w.honestNetwork(5, 4)
+		j := w.job("client", honest, work.TierEconomic, 240, dear)
+		for i := range 10 {
+			p := w.provider(fmt.Sprint("worker", i), evil, 40*gtg, j, 1, 24)
+			if cheat {
+				p.Compute = share(w, 500)
+			}
+		}
+	}})
+	add(Attack{Name: "worker challenges its own lies to take the finder's part", Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierEconomic, 10, 24)
+		sybil := w.actor("sybil", evil, 100*gtg)
+		if cheat {
+			p.Compute = first(1)
+			w.EachBlock = func(w *World) {
+				for _, b := range w.open {
+					if b.refresh() && b.now.Phase == lifecycle.Window {
+						leaf, _ := p.Job.truth(b.Items.At(0))
+						if err := w.send(sybil, ledger.Challenge{Batch: b.ID, Position: 0, Leaf: leaf}); err == nil {
+							b.dirty = true
+						}
+					}
+				}
+				if p.Left == 0 && len(w.open) == 0 {
+					w.EachBlock = nil
+				}
+			}
+		}
+	}})
+	l = append(l, exhaust())
+	return l
+}
+
+// ringChecker says of the ring's batches what the ring says, unless an honest
+// checker was drawn for a lie: then it takes the finder's part with the truth. Of
+// others' batches it says the truth.
 func ringChecker(c *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) {
-	if b.Provider.Owner == evil {
+	if b.Provider.Owner == evil && !b.Caught {
 		return b.Leaves[at], 0
 	}
 	return b.honest(c.Account, at)
@@ -36,7 +113,7 @@ func joinRing(w *World, n int, permille uint64, cheat bool) {
 // client, until only the ring is left to check its false batch.
 func exhaust() Attack {
 	return Attack{
-		ID: "4z", Name: "ring exhausts the honest checkers' stakes, then lies", Expected: "loses", Most: 2000,
+		ID: "4x", Name: "ring exhausts the honest checkers' stakes, then lies", Most: 2000,
 		Describe: func(w *World, cheat bool) {
 			w.honestNetwork(5, 4)
 			own := w.job("ownclient", evil, work.TierAssured, 5000, w.P.MinPrice)
@@ -46,11 +123,11 @@ func exhaust() Attack {
 			filler.Burst = 45
 			late := func(b *Batch) bool { return b.w.height >= b.now.Deadline }
 			filler.Opens, filler.Reveals = late, late
-			j := w.job("client", "honest", work.TierEconomic, 24, price)
+			j := w.job("client", honest, work.TierEconomic, 24, dear)
 			p := w.provider("worker", evil, 200*gtg, j, 1, 24)
 			p.Start = 25
 			if cheat {
-				p.Compute = func(_ *Provider, i, _, _ uint64) (work.Leaf, work.Fuel) { return lie(i), 0 }
+				p.Compute = all
 			}
 			var ring []*Checker
 			for i := range 4 {
@@ -63,6 +140,7 @@ func exhaust() Attack {
 			}
 			w.EachBlock = func(w *World) {
 				if w.height == 22 {
+					w.EachBlock = nil
 					for _, c := range ring {
 						if err := w.send(c.actor, ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: c.Bond}); err != nil {
 							w.fault("%v", err)

@@ -105,13 +105,3 @@ var truthTable = sync.OnceValue(func() []result {
 // unit is the mean fuel of an item; one item in eleven has half of it, one one and
 // a half.
 const unit = work.FuelPerUnit
-
-// truth is what item i gives.
-func truth(i uint64) work.Leaf { return truthTable()[i%truths].leaf }
-
-// lie is a wrong result of the same weight.
-func lie(i uint64) work.Leaf {
-	l := truth(i)
-	l.Output[0] ^= 1
-	return l
-}

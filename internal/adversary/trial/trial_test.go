@@ -1,55 +1,41 @@
 package trial
 
 import (
+	"flag"
 	"testing"
 )
 
-func TestKeepers(t *testing.T) {
-	for _, a := range Attacks() {
-		t.Run(a.ID, func(t *testing.T) {
-			pair, err := Run(a, Keepers, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, o := range []*Outcome{pair.Cheat, pair.Twin} {
-				for i, f := range o.Faults {
-					if i < 3 {
-						t.Error(f)
-					}
-				}
-			}
-			t.Log(float64(pair.Gain()) / gtg)
-		})
-	}
-}
+var (
+	seeds     = flag.Uint64("seeds", 3, "seeds of each attack on lifecycle")
+	onKeepers = flag.Uint64("keepers", 0, "seeds of each attack on the keepers")
+)
 
+// TestAttacks is the short form of `make adversaries`.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
-	for _, a := range Attacks() {
+	for _, a := range append(Attacks(), Remaining()...) {
 		t.Run(a.ID, func(t *testing.T) {
-			var d []float64
-			var p, v float64
-			var caught, n int
-			for seed := range uint64(20) {
-				pair, err := Run(a, Lifecycle, seed)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, o := range []*Outcome{pair.Cheat, pair.Twin} {
-					for i, f := range o.Faults {
-						if i < 3 {
-							t.Errorf("seed %d: %v", seed, f)
-						}
+			t.Parallel()
+			var pairs []Pair
+			run := func(mk Maker, n uint64) {
+				for seed := range n {
+					p, err := Run(a, mk, seed)
+					if err != nil {
+						t.Fatal(err)
 					}
+					pairs = append(pairs, p)
 				}
-				d = append(d, float64(pair.Gain())/gtg)
-				p += pair.Cheat.P
-				v += pair.Cheat.Variance
-				caught += pair.Cheat.Caught
-				n += pair.Cheat.False
 			}
-			m, se := mean(d)
-			t.Logf("%s: gain %.2f ± %.2f gtg; false %d caught %d want %.1f ± %.1f; %v", a.Name, m, se, n, caught, p, v, d[:5])
+			run(Lifecycle, *seeds)
+			run(Keepers, *onKeepers)
+			r := Sum(a, pairs, Bound(100))
+			t.Logf("%s: gain %.3f ± %.3f gtg, above %d; false %d caught %d want %.1f (%.1f sd, promised %.1f); referee %d longest %d", a.Name, r.Mean, r.Error, r.Above,
+				r.False, r.Caught, r.P, r.Deviation, r.Promised, r.MostReferee, r.Longest)
+			for i, err := range r.Why {
+				if i < 3 {
+					t.Error(err)
+				}
+			}
 		})
 	}
 }

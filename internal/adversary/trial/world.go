@@ -19,9 +19,10 @@ const (
 	// costPermille is what executing costs, as a share of the price it is sold at.
 	costPermille = 700
 	// valuePermille is what a right result is worth to its client.
-	valuePermille = 1500
-	// evil owns all that an attacker controls; everyone else is honest.
-	evil = "attacker"
+	valuePermille = 2500
+	// evil owns all that an attacker controls. Owners that are neither behave badly
+	// too, but their books are no matter.
+	evil, honest = "attacker", "honest"
 )
 
 // World is a chain with its actors. The zero policies are the honest ones.
@@ -47,7 +48,13 @@ type World struct {
 
 	// EachBlock, if set, acts before the honest do.
 	EachBlock func(w *World)
-	faults    []error
+	// Ended, if set, is told of each batch that became final.
+	Ended   func(b *Batch)
+	settled int     // batches
+	alpha   float64 // share of the proposers that skip for the attacker
+	free    bool    // executing costs nothing
+	pool    bool    // the validators' pool is the attacker's
+	faults  []error
 }
 
 // actor is an account with its owner's books.
@@ -69,6 +76,8 @@ type Job struct {
 	ID   work.JobID
 	key  sign.PrivateKey
 	next uint64 // first item that was never handed out
+	// Weigh, if set, gives the true fuel of an item.
+	Weigh func(item uint64) work.Fuel
 	// HidesInputs reports whether an account cannot fetch the job's inputs.
 	HidesInputs func(a work.Address) bool
 	// Closed: the client has released it.
@@ -93,8 +102,10 @@ type Provider struct {
 	Opens, Reveals, Answers func(b *Batch) bool
 	// Delivers reports whether the outputs of its batches can be fetched.
 	Delivers func(b *Batch) bool
-	nextAt   int64
-	refused  int
+	// When, if set, says at which heights it may commit.
+	When    func(height int64) bool
+	nextAt  int64
+	refused int
 }
 
 // Checker re-executes what it is drawn for.
@@ -197,10 +208,10 @@ func (w *World) validator(name, owner string, power int64) *Validator {
 // honestNetwork adds the usual honest checkers and validators.
 func (w *World) honestNetwork(checkers, validators int) {
 	for i := range checkers {
-		w.checker(fmt.Sprint("checker", i), "honest", 200*gtg)
+		w.checker(fmt.Sprint("checker", i), honest, 200*gtg)
 	}
 	for i := range validators {
-		w.validator(fmt.Sprint("validator", i), "honest", 10)
+		w.validator(fmt.Sprint("validator", i), honest, 10)
 	}
 }
 
@@ -256,7 +267,7 @@ func (w *World) fault(format string, args ...any) {
 // duty is a message that an honest actor owes: the chain must take it.
 func (w *World) duty(b *Batch, a *actor, msg ledger.Msg) {
 	b.dirty = true
-	if err := w.send(a, msg); err != nil && a.Owner != evil {
+	if err := w.send(a, msg); err != nil && a.Owner == honest {
 		w.fault("height %d: %T of %s was refused: %w", w.height, msg, a.Name, err)
 	}
 }
@@ -297,7 +308,7 @@ func (w *World) done() bool {
 			return false
 		}
 	}
-	return len(w.open) == 0 && w.EachBlock == nil || len(w.open) == 0 && w.height > 40
+	return len(w.open) == 0 && w.EachBlock == nil
 }
 
 // release ends a job that has nothing outstanding.
@@ -316,7 +327,7 @@ func (w *World) release(j *Job) {
 
 // commits makes the batches that are due.
 func (w *World) commits(p *Provider) {
-	if p.Left == 0 || w.height < max(p.nextAt, p.Start) {
+	if p.Left == 0 || w.height < max(p.nextAt, p.Start) || p.When != nil && !p.When(w.height) {
 		return
 	}
 	for range max(p.Burst, 1) {
@@ -332,6 +343,24 @@ func (w *World) commits(p *Provider) {
 		w.commit(p, p.Job, items)
 	}
 	p.nextAt = w.height + p.Every
+}
+
+// truth is what an item of the job gives, and its leaf's hash.
+func (j *Job) truth(i uint64) (work.Leaf, work.Hash) {
+	r := &truthTable()[i%truths]
+	if j.Weigh == nil {
+		return r.leaf, r.hash
+	}
+	l := r.leaf
+	l.Fuel = j.Weigh(i)
+	return l, l.Hash()
+}
+
+// lie is a wrong result of an item, of the same weight.
+func (j *Job) lie(i uint64) work.Leaf {
+	l, _ := j.truth(i)
+	l.Output[0] ^= 1
+	return l
 }
 
 // take hands out the next n items.
@@ -353,10 +382,14 @@ func (j *Job) assign(p work.Address, items work.RangeSet, attempt uint32, height
 
 // commit computes items and commits them; nil if the chain refused.
 func (w *World) commit(p *Provider, j *Job, items work.RangeSet) *Batch {
+	before := p.spent
 	b, msg := w.compute(p, j, items)
 	if err := w.send(p.actor, msg); err != nil {
 		p.refused++
-		if p.Owner != evil && !errors.Is(err, ledger.ErrFunds) {
+		if p.Owner == evil { // it looks at its bond and the escrow before it works
+			p.spent = before
+		}
+		if p.Owner == honest && !errors.Is(err, ledger.ErrFunds) {
 			w.fault("height %d: commit of %s was refused: %w", w.height, p.Name, err)
 		}
 		return nil
@@ -378,12 +411,12 @@ func (w *World) compute(p *Provider, j *Job, items work.RangeSet) (*Batch, ledge
 	var most work.Fuel
 	for k := range n {
 		i := items.At(k)
-		leaf, ran := truth(i), truth(i).Fuel
+		right, hash := j.truth(i)
+		leaf, ran := right, right.Fuel
 		if p.Compute != nil {
 			leaf, ran = p.Compute(p, i, k, n)
 		}
-		hash := truthTable()[i%truths].hash
-		if leaf != truth(i) {
+		if leaf != right {
 			b.False = append(b.False, k)
 			hash = leaf.Hash()
 		}
@@ -407,7 +440,9 @@ func (a *actor) execute(f work.Fuel, price work.Price) {
 	if err != nil {
 		panic(err)
 	}
-	a.spent += c * costPermille / 1000
+	if !a.w.free {
+		a.spent += c * costPermille / 1000
+	}
 }
 
 // books are what an owner has, in ugtg: balances, bonds and unvested pay, less the

@@ -269,7 +269,7 @@ func delegated(dir string) bool {
 
 // try makes a group and removes it.
 func (g *groups) try() error {
-	one, err := g.create(groupLimits{memory: loadBytes, pids: 1, cores: 1})
+	one, err := g.create(groupLimits{memory: 1 << 30, pids: 1, cores: 1})
 	one.remove()
 	return err
 }
@@ -372,9 +372,6 @@ func (g *group) add(pid int) error {
 	}
 	return nil
 }
-
-// errGroupMemory reports a worker that the kernel killed for its memory.
-var errGroupMemory = errors.New("the kernel killed it for the memory that it took (control group)")
 
 // outOfMemory reports whether the kernel killed for want of memory in the group.
 func (g *group) outOfMemory() bool {

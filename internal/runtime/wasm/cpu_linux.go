@@ -32,15 +32,6 @@ var errCPU = errors.New("it took more CPU time than this host allows")
 // process uses in days.
 const idleCPU = time.Minute
 
-// loadCPU is for loading a compiled program.
-const loadCPU = 3 * time.Minute
-
-// prepareCPU is for rewriting and compiling a module: ten times what real
-// programs take on a slow core.
-func prepareCPU(moduleBytes uint64) time.Duration {
-	return 30*time.Second + time.Duration(moduleBytes>>10)*5*time.Millisecond
-}
-
 // cpuTime is what the process has used so far. It must not be reaped yet.
 func cpuTime(pid int) (time.Duration, error) {
 	// The clock of a process's CPU time: CPUCLOCK_SCHED, linux/posix-timers_types.h.

@@ -10,7 +10,9 @@
 // result and an end of the worker (killed, out of the host's memory, too slow)
 // a *runtime.HostFault; that a worker serves one program only, holds no path,
 // socket or descriptor but its own pipe and the item's inputs, and dies with
-// its parent; and that a damaged cache costs time, never a result.
+// its parent; that what an item and a compilation may take is bounded (README.md:
+// every limit, and what enforces it where); and that a damaged cache costs time,
+// never a result.
 //
 // It never fetches a blob, keeps a result, or decides what a result is worth.
 // Processes that use it must call MaybeWorker first thing in main.

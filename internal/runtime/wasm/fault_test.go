@@ -126,7 +126,23 @@ func TestSlowItem(t *testing.T) {
 		t.Errorf("%v, want a time-out", err)
 	}
 
-	// In a batch only the slow one is at fault.
+	// The same by CPU time, in far less than the wall time that it has.
+	cpu := open(t, Config{Blobs: blobs, Slots: 1, CPUTime: func(l work.Limits) time.Duration {
+		if l.Fuel == 1<<62 {
+			return 100 * time.Millisecond
+		}
+		return time.Minute
+	}})
+	defer cpu.Close()
+	if _, err := cpu.Run(t.Context(), spinTask(blobs)); !errors.Is(err, errCPU) {
+		t.Errorf("%v, want it over its CPU time", err)
+	}
+	if _, err := cpu.Run(t.Context(), moduleTask(blobs, runtimetest.Module(nil))); err != nil {
+		t.Errorf("the next item: %v", err)
+	}
+
+	// In a batch only the slow one is at fault, and what was done before it is told
+	// while it runs: well within the minute that a short one has.
 	short := moduleTask(blobs, spinModule)
 	short.Limits.Fuel = 1e6
 	tasks := []runtime.Task{short, short, spinTask(blobs), short, short}
@@ -136,6 +152,40 @@ func TestSlowItem(t *testing.T) {
 		} else if r.Err != nil || r.Run.Leaf.Outcome.Kind != work.OutOfFuel {
 			t.Errorf("task %d beside a slow one: %+v", i, r)
 		}
+	}
+}
+
+// TestAnswersDoNotWait holds that an item's answer comes while a long item behind
+// it runs.
+func TestAnswersDoNotWait(t *testing.T) {
+	t.Parallel()
+	blobs := &runtimetest.Blobs{}
+	rt := open(t, Config{Blobs: blobs, Slots: 1})
+	defer rt.Close()
+	short := moduleTask(blobs, spinModule)
+	short.Limits.Fuel = 200_000
+	var frames []byte
+	for _, task := range []runtime.Task{short, spinTask(blobs)} {
+		j, err := newJob(&task, blobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frames = append(frames, j.frame...)
+	}
+	j, err := newJob(&short, blobs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := rt.worker(t.Context(), j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rt.discard(p)
+	if err := p.send(frames, nil); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := p.receive(budget{time.Minute, time.Minute}, 0); err != nil || r.outcome.Kind != work.OutOfFuel {
+		t.Errorf("the first answer: %+v, %v", r, err)
 	}
 }
 

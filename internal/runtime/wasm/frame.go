@@ -30,6 +30,7 @@ type hello struct {
 	module  uint64 // bytes of that module
 	memory  uint64 // most linear memory of an item
 	output  uint64 // output bytes that the worker's own memory allows for
+	data    uint64 // RLIMIT_DATA while the program is prepared or loaded
 }
 
 func (h *hello) encode() []byte {
@@ -39,12 +40,13 @@ func (h *hello) encode() []byte {
 	e.U64(h.module)
 	e.U64(h.memory)
 	e.U64(h.output)
+	e.U64(h.data)
 	return e.Bytes()
 }
 
 func decodeHello(b []byte) (hello, error) {
 	d := work.NewDecoder(b)
-	h := hello{d.String(4 << 10), d.Bool(), d.U64(), d.U64(), d.U64()}
+	h := hello{d.String(4 << 10), d.Bool(), d.U64(), d.U64(), d.U64(), d.U64()}
 	return h, d.Done()
 }
 

@@ -183,6 +183,10 @@ func (p *proc) frame() ([]byte, error) {
 // errTimeout reports a worker that took longer than the host allows.
 var errTimeout = errors.New("it took longer than this host allows")
 
+// errMemory reports a worker that ended because it got no more memory, by its own
+// limit or its control group's.
+var errMemory = errors.New("it took more memory than this host allows")
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // failed ends the worker and says what is known about its end.
@@ -195,10 +199,12 @@ func (p *proc) failed(err error) error {
 	if s, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == unix.SIGXCPU {
 		err = errCPU
 	}
-	if p.group.outOfMemory() {
-		err = errGroupMemory
-	}
 	text := strings.TrimSpace(p.stderr.String())
+	if p.group.outOfMemory() {
+		err = errMemory
+	} else if first, _, _ := strings.Cut(text, "\n"); strings.Contains(first, "out of memory") || strings.Contains(first, "cannot allocate memory") {
+		err, text = errMemory, first // the stacks behind it say nothing more
+	}
 	if text != "" {
 		text = ": " + text
 	}

@@ -31,8 +31,9 @@ type Runtime struct {
 	slots chan struct{}
 	spawn chan func() // to the thread that starts workers
 
-	groups   *groups
-	patience time.Duration // wall time of preparing or loading a program; tests shorten it
+	groups      *groups
+	prepareLoad func(moduleBytes uint64) load // tests lower these bounds
+	loadLoad    func() load
 
 	mu       sync.Mutex // guards the rest
 	closed   bool
@@ -50,9 +51,11 @@ type Runtime struct {
 
 // program is a module that was asked for: preparing, ready or refused.
 type program struct {
-	done    chan struct{} // closed when err is set
-	err     error         // *runtime.Refused is kept; other faults are tried again
-	refused bool
+	done chan struct{} // closed when err is set
+	err  error         // *runtime.Refused is kept; other faults are tried again
+
+	failures int       // in a row, of the host
+	again    time.Time // not to be tried before; zero: never
 }
 
 // maxPrograms bounds what is remembered of programs; beyond it the memory of
@@ -83,7 +86,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	removeStale(dir)
 	r := &Runtime{cfg: cfg, dir: dir, slots: make(chan struct{}, cfg.Slots), spawn: make(chan func()),
-		groups: findGroups("/", cfg.Cgroup), patience: prepareTimeout,
+		groups: findGroups("/", cfg.Cgroup), prepareLoad: prepareLoad, loadLoad: loadLoad,
 		live: map[*proc]bool{}, programs: map[work.ProgramID]*program{}}
 	r.spawner.Go(r.spawnLoop)
 	return r, nil
@@ -277,11 +280,11 @@ func (r *Runtime) exchange(ctx context.Context, jobs []*job) []runtime.Result {
 func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
 	results := make([]runtime.Result, 0, len(jobs))
 	var pending []byte
-	_ = p.conn.SetWriteDeadline(time.Now().Add(r.patience))
 	var all budget
 	for _, j := range jobs {
 		all = all.plus(r.budget(j.task.Limits))
 	}
+	_ = p.conn.SetWriteDeadline(time.Now().Add(all.wall))
 	p.allowCPU(all.cpu)
 	for _, j := range jobs {
 		switch {
@@ -340,7 +343,7 @@ func (r *Runtime) worker(ctx context.Context, j *job) (*proc, error) {
 		dir := r.programDir(j.program)
 		now := time.Now()
 		_ = os.Chtimes(filepath.Join(dir, sealFile), now, now) // for trimCache; it may be gone
-		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes}, budget{r.patience, loadCPU})
+		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes}, r.loadLoad())
 		if err != nil {
 			return nil, err
 		}
@@ -416,7 +419,7 @@ func (r *Runtime) discard(p *proc) {
 }
 
 // startWorker starts a process and greets it.
-func (r *Runtime) startWorker(ctx context.Context, h hello, b budget, files ...*os.File) (*proc, error) {
+func (r *Runtime) startWorker(ctx context.Context, h hello, l load, files ...*os.File) (*proc, error) {
 	var p *proc
 	var err error
 	started := make(chan struct{})
@@ -438,8 +441,9 @@ func (r *Runtime) startWorker(ctx context.Context, h hello, b budget, files ...*
 		p.kill()
 	}
 	r.mu.Unlock()
-	r.regroup(p, groupLimits{memory: loadMemory() + groupSlack, pids: maxThreads, cores: threads})
-	if _, err := p.greet(ctx, h, b, files...); err != nil {
+	r.regroup(p, groupLimits{memory: l.data + groupSlack, pids: maxThreads, cores: threads})
+	h.data = l.data
+	if _, err := p.greet(ctx, h, budget{l.wall, l.cpu}, files...); err != nil {
 		r.discard(p)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -530,36 +534,71 @@ func (r *Runtime) programDir(id work.ProgramID) string { return filepath.Join(r.
 // ensure makes the program's folder be there: rewritten, compiled and sealed, by
 // one worker for all who wait.
 func (r *Runtime) ensure(ctx context.Context, j *job) error {
-	r.mu.Lock()
-	pr := r.programs[j.program]
-	if pr == nil {
-		if len(r.programs) >= maxPrograms {
-			r.programs = map[work.ProgramID]*program{}
-		}
-		pr = &program{done: make(chan struct{})}
-		r.programs[j.program] = pr
-		r.mu.Unlock()
-		pr.err = r.compile(ctx, j)
-		var refused *runtime.Refused
-		if pr.refused = errors.As(pr.err, &refused); pr.err != nil && !pr.refused {
-			r.forget(j.program)
-		}
-		close(pr.done)
+	pr, ours := r.claim(j.program)
+	if ours {
+		r.prepareOnce(ctx, j, pr)
 		return pr.err
 	}
-	r.mu.Unlock()
 	select {
 	case <-pr.done:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if errors.Is(pr.err, context.Canceled) || errors.Is(pr.err, context.DeadlineExceeded) {
+	if isCancel(pr.err) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		return r.ensure(ctx, j) // whoever compiled gave up, not we
 	}
 	return pr.err
+}
+
+// claim gives what is known of a program, and whether the caller is to prepare it.
+func (r *Runtime) claim(id work.ProgramID) (pr *program, ours bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	pr = r.programs[id]
+	failures := 0
+	if pr != nil {
+		if pr.again.IsZero() || time.Now().Before(pr.again) {
+			return pr, false
+		}
+		failures = pr.failures
+	}
+	if len(r.programs) >= maxPrograms {
+		r.programs = map[work.ProgramID]*program{}
+	}
+	pr = &program{done: make(chan struct{}), failures: failures}
+	r.programs[id] = pr
+	return pr, true
+}
+
+// prepareOnce fills in pr. A fault of the host is kept for a while, so that a
+// module which is too dear to compile does not take every second of this host.
+func (r *Runtime) prepareOnce(ctx context.Context, j *job, pr *program) {
+	defer close(pr.done)
+	pr.err = r.compile(ctx, j)
+	var refused *runtime.Refused
+	var fault *runtime.HostFault
+	switch {
+	case pr.err == nil:
+	case errors.As(pr.err, &refused):
+	case errors.As(pr.err, &fault):
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		pr.failures++
+		wait := retryAfter(pr.failures)
+		pr.again = time.Now().Add(wait)
+		if wait > 0 {
+			pr.err = &runtime.HostFault{Err: fmt.Errorf("%w; tried %d times, the next time is in %s", fault.Err, pr.failures, wait)}
+		}
+	default:
+		r.forget(j.program)
+	}
+}
+
+func isCancel(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (r *Runtime) forget(id work.ProgramID) {
@@ -622,7 +661,10 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 	}
 	defer os.RemoveAll(fresh) // after the rename there is nothing left
 	start := time.Now()
-	p, err := r.startWorker(ctx, hello{dir: fresh, prepare: true, module: id.Size}, r.prepareBudget(id.Size), module)
+	p, err := r.startWorker(ctx, hello{dir: fresh, prepare: true, module: id.Size}, r.prepareLoad(id.Size), module)
+	if fault := (*runtime.HostFault)(nil); errors.As(err, &fault) {
+		err = &runtime.HostFault{Err: fmt.Errorf("prepare program %s of %d bytes: %w", j.program.Short(), id.Size, fault.Err)}
+	}
 	if err != nil {
 		return err
 	}
@@ -644,10 +686,6 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 		r.cfg.Log.Warn("the cache of compiled programs could not be trimmed", "error", err)
 	}
 	return nil
-}
-
-func (r *Runtime) prepareBudget(moduleBytes uint64) budget {
-	return budget{r.patience, prepareCPU(moduleBytes)}
 }
 
 // removeStale removes folders that a killed process left half filled.

@@ -41,27 +41,16 @@ func (s *sandbox) String() string {
 	return fmt.Sprintf("%s, RLIMIT_DATA %d MiB, RLIMIT_NOFILE %d, no core, no file writes", text, s.dataBytes>>20, loadFiles)
 }
 
-// Bounds of a worker while it loads or prepares a program; confine lowers the
-// memory before the first item.
+// Bounds of a worker while it loads or prepares a program; close lowers them
+// before the first item.
 const (
-	loadBytes  = 6 << 30
 	loadFiles  = 8192 // descriptors: more than one item's inputs
 	writeBytes = 4 << 30
 )
 
-// loadMemory is loadBytes, less on a small machine: a module made to be dear must
-// not push the other processes out.
-func loadMemory() uint64 {
-	var info unix.Sysinfo_t
-	if unix.Sysinfo(&info) != nil {
-		return loadBytes
-	}
-	return min(loadBytes, max(1<<30, uint64(info.Totalram)*uint64(info.Unit)/4*3))
-}
-
 // enterSandbox is the first step: dir is the only folder left. forGood says that
 // the worker never comes to the second step.
-func enterSandbox(dir string, forGood bool) (*sandbox, error) {
+func enterSandbox(dir string, dataBytes uint64, forGood bool) (*sandbox, error) {
 	for _, l := range []struct {
 		resource int
 		max      uint64
@@ -73,7 +62,7 @@ func enterSandbox(dir string, forGood bool) (*sandbox, error) {
 			return nil, err
 		}
 	}
-	s := &sandbox{dataBytes: loadMemory()}
+	s := &sandbox{dataBytes: dataBytes}
 	if err := lowerLimit(unix.RLIMIT_DATA, s.dataBytes, forGood); err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ var loadingAllowed = append([]uint32{
 	unix.SYS_OPENAT, unix.SYS_READLINKAT, unix.SYS_MKDIRAT, unix.SYS_RENAMEAT, unix.SYS_UNLINKAT, unix.SYS_GETDENTS64,
 	unix.SYS_STATX, unix.SYS_FACCESSAT, unix.SYS_FSYNC, unix.SYS_FTRUNCATE, unix.SYS_GETCWD, unix.SYS_UNAME,
 	unix.SYS_MEMFD_CREATE, unix.SYS_COPY_FILE_RANGE, unix.SYS_SENDFILE, unix.SYS_SPLICE, unix.SYS_PWRITE64, unix.SYS_FSTATFS,
-	unix.SYS_GETRLIMIT, unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_MMAP, unix.SYS_MPROTECT,
+	unix.SYS_GETRLIMIT, unix.SYS_PRCTL, unix.SYS_SECCOMP, unix.SYS_MPROTECT,
 	unix.SYS_LANDLOCK_CREATE_RULESET, unix.SYS_LANDLOCK_ADD_RULE, unix.SYS_LANDLOCK_RESTRICT_SELF,
 	unix.SYS_CAPSET, unix.SYS_GETUID, unix.SYS_GETEUID, unix.SYS_GETGID, unix.SYS_GETEGID,
 }, archLoadingAllowed...)
@@ -47,6 +47,10 @@ const (
 // newNamespace are the flags of clone that leave a namespace.
 const newNamespace = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+
+// uncounted are the flags of memory that RLIMIT_DATA does not count: shared memory
+// and stacks.
+const uncounted = unix.MAP_SHARED | unix.MAP_GROWSDOWN
 
 // prSetVMA is the prctl by which Go names its memory.
 const prSetVMA = 0x53564d41
@@ -83,10 +87,13 @@ func seccompProgram(closed bool) []unix.SockFilter {
 	onlyIf(unix.SYS_RT_SIGACTION, 0, unix.BPF_JEQ, uint32(unix.SIGXCPU), false) // dieOfCPU
 	onlyIf(unix.SYS_TGKILL, 0, unix.BPF_JEQ, uint32(os.Getpid()), true)
 	if closed {
-		onlyIf(unix.SYS_MMAP, 2, unix.BPF_JSET, unix.PROT_EXEC, false)
+		p = append(p, jump(unix.BPF_JEQ, unix.SYS_MMAP, 0, 6),
+			load(dataArgs+8*3), jump(unix.BPF_JSET, uncounted, 3, 0),
+			load(dataArgs+8*2), jump(unix.BPF_JSET, unix.PROT_EXEC, 1, 0), allow, deny)
 		onlyIf(unix.SYS_MPROTECT, 2, unix.BPF_JSET, unix.PROT_EXEC, false)
 		onlyIf(unix.SYS_PRCTL, 0, unix.BPF_JEQ, prSetVMA, true)
 	} else {
+		onlyIf(unix.SYS_MMAP, 3, unix.BPF_JSET, uncounted, false)
 		onlyIf(unix.SYS_PRLIMIT64, 0, unix.BPF_JEQ, 0, true) // its own limits, not its parent's
 		for _, number := range loadingAllowed {
 			always(number)

@@ -64,8 +64,10 @@ func TestWorkerEndsAtEveryStage(t *testing.T) {
 					rt := open(t, cfg)
 					defer rt.Close()
 					if deed == "hang" {
-						rt.patience = 500 * time.Millisecond
-						patience.Store(int64(rt.patience))
+						const short = 500 * time.Millisecond
+						rt.prepareLoad = func(n uint64) load { l := prepareLoad(n); l.wall = short; return l }
+						rt.loadLoad = func() load { l := loadLoad(); l.wall = short; return l }
+						patience.Store(int64(short))
 					}
 					_, err := leafOf(rt, stage)
 					wantFault(t, err)
@@ -76,7 +78,7 @@ func TestWorkerEndsAtEveryStage(t *testing.T) {
 						t.Errorf("%v, want a time-out", err)
 					}
 					turn()
-					rt.patience = prepareTimeout
+					rt.prepareLoad, rt.loadLoad = prepareLoad, loadLoad
 					patience.Store(int64(time.Minute))
 					got, err := leafOf(rt, stage)
 					if err != nil || got != want[stage] {

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,8 +35,8 @@ const (
 	retireBytes = 256 << 20 // the Go heap, grown since the start
 )
 
-// flushAfter is how long finished items may wait for the ones behind them before
-// they are sent.
+// flushAfter is how long the answers of finished items may wait for those behind
+// them, also while a long item runs.
 const flushAfter = time.Millisecond
 
 // MaybeWorker returns at once, unless this process was started as a worker: then
@@ -98,10 +99,11 @@ func closeInherited() error {
 // sandbox, and leaves the result in the program's folder.
 func prepareProgram(c *workerConn, h hello) *ready {
 	fail := func(err error) *ready { return &ready{kind: readyFailed, text: err.Error()} }
-	state, err := enterSandbox(h.dir, true)
+	state, err := enterSandbox(h.dir, h.data, true)
 	if err != nil {
 		return fail(err)
 	}
+	debug.SetMemoryLimit(int64(h.data / 8 * 7)) // before the limit the collector works harder
 	files, err := c.take(1)
 	if err != nil {
 		return fail(err)
@@ -188,7 +190,7 @@ func newWorker(h hello) (*worker, *ready) {
 		return fail(err)
 	}
 	w.pagemap, _ = os.Open("/proc/self/pagemap") // without it the digest reads every page
-	if w.sandbox, err = enterSandbox(h.dir, false); err != nil {
+	if w.sandbox, err = enterSandbox(h.dir, h.data, false); err != nil {
 		return fail(err)
 	}
 	m, err := readSealed(h.dir)
@@ -305,19 +307,22 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// workerConn is the worker's end of the pipe: blocking, one goroutine.
+// workerConn is the worker's end of the pipe: blocking, for one goroutine, and for
+// late, which sends what waits.
 type workerConn struct {
-	fd        int
-	buf       []byte
-	lo, hi    int // unread part of buf
-	oob       []byte
-	fds       []int
-	out       []byte
-	lastFlush time.Time
+	fd     int
+	buf    []byte
+	lo, hi int // unread part of buf
+	oob    []byte
+	fds    []int
+
+	mu   sync.Mutex  // guards the rest, and writing
+	out  []byte      // answers that wait
+	late *time.Timer // set when the first of them came
 }
 
 // frame gives the next frame; it is valid until the next call. Answers that wait
-// are sent before the worker would block, or after flushAfter.
+// are sent before the worker would block.
 func (c *workerConn) frame() ([]byte, error) {
 	if err := c.need(4); err != nil {
 		return nil, err
@@ -331,9 +336,6 @@ func (c *workerConn) frame() ([]byte, error) {
 	}
 	b := c.buf[c.lo+4 : c.lo+4+n]
 	c.lo += 4 + n
-	if len(c.out) > 0 && time.Since(c.lastFlush) > flushAfter {
-		return b, c.flush()
-	}
 	return b, nil
 }
 
@@ -422,15 +424,19 @@ func (c *workerConn) take(n int) ([]*os.File, error) {
 
 func (c *workerConn) ready(r *ready) error {
 	b := r.encode()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(len(b)))
 	c.out = append(c.out, b...)
-	return c.flush()
+	return c.flushLocked()
 }
 
 // send queues an answer; large output goes out at once.
 func (c *workerConn) send(r *response) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.out) == 0 {
-		c.lastFlush = time.Now()
+		c.flushLater()
 	}
 	c.out = append(c.out, frame(func(e *work.Encoder) { r.encode(e) })...)
 	if err := c.payload(r.stdout); err != nil {
@@ -453,14 +459,30 @@ func (c *workerConn) payload(b []byte) error {
 		c.out = append(c.out, b...)
 		return nil
 	}
-	if err := c.flush(); err != nil {
+	if err := c.flushLocked(); err != nil {
 		return err
 	}
 	reach(stageWriting, c)
 	return c.write(b)
 }
 
+// flushLater sends what will wait by then. A broken pipe is for the next call to
+// notice.
+func (c *workerConn) flushLater() {
+	if c.late == nil {
+		c.late = time.AfterFunc(flushAfter, func() { _ = c.flush() })
+	} else {
+		c.late.Reset(flushAfter)
+	}
+}
+
 func (c *workerConn) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushLocked()
+}
+
+func (c *workerConn) flushLocked() error {
 	if len(c.out) == 0 {
 		return nil
 	}
