@@ -253,6 +253,7 @@ func (p *Provider) putBackLocked(pc *piece, done int) {
 		rs[k] = work.Range{Lo: i, Hi: i + 1}
 	}
 	j.running -= uint64(len(left))
+	pc.as.running -= len(left)
 	if j.state == jobClosed || j.state == jobRefused {
 		j.have.remove(work.NewRangeSet(rs...))
 		return
