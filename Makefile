@@ -5,7 +5,7 @@ GOFLAGS_BUILD = -ldflags "-s -w -X github.com/gotong-network/gotong/internal/ver
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PREFIX ?= /usr/local
 
-.PHONY: all build demo test check deps gen-check gen fuzz bench bench-keep install dist clean
+.PHONY: all build demo test check deps gen-check gen fuzz sim-long bench bench-keep install dist clean
 
 all: build
 
@@ -37,6 +37,9 @@ gen-check:                   ## committed generated files are what their sources
 
 fuzz:                        ## each fuzzer for FUZZTIME
 	sh scripts/fuzz.sh
+
+sim-long:                    ## random operations of all modules on the real application; a failing SEED fails again
+	$(GO) test ./app -run '^TestSimulation$$' -count 1 -timeout 2h -v -sim.blocks 1000 -sim.ops 100 -sim.seed $${SEED:-1} -sim.seeds $${SEEDS:-1}
 
 bench: build deps               ## side by side with a peer; writes bench/results/
 	@/usr/bin/python3 -c 'import distributed' 2>/dev/null || { echo "bench: Dask, the peer, is not here: apt-get install python3-distributed" >&2; exit 1; }

@@ -175,7 +175,7 @@ func TestLyingCheckerLosesItsStake(t *testing.T) {
 	}
 	r.until(lifecycle.Settled)
 	q := w.party(lifecycle.RoleChecker, liar)
-	if q.Bond != 100*gtg-w.p.CheckerBond || q.Locked != 0 || q.Convictions != 1 {
+	if stake := b.CheckOf(liar).Stake; stake < w.p.CheckerBond || q.Bond != 100*gtg-stake || q.Locked != 0 || q.Convictions != 1 {
 		t.Errorf("liar: %+v", q)
 	}
 	if w.balance(liar) != 100*gtg {
@@ -484,7 +484,7 @@ func TestDisputeJudgesEveryMismatchingChecker(t *testing.T) {
 	r.judge(1, func(int) found { return truth })
 	r.until(lifecycle.Settled)
 	for _, c := range b.Checks {
-		if q := w.party(lifecycle.RoleChecker, c.Checker); q.Bond != 100*gtg-w.p.CheckerBond || q.Locked != 0 {
+		if q := w.party(lifecycle.RoleChecker, c.Checker); q.Bond != 100*gtg-min(c.Stake, 100*gtg) || q.Locked != 0 {
 			t.Errorf("%+v", q)
 		}
 	}

@@ -76,10 +76,33 @@ func (b *Batch) verify(o ItemOpening) (work.Fuel, error) {
 
 // startChecks sets the checkers' deadlines, now that the work of each is known.
 func (t *turn) startChecks() error {
-	for i := range t.b.Checks {
-		t.b.Checks[i].Deadline = t.checkDeadline(&t.b.Checks[i])
+	if err := t.beginChecks(0); err != nil {
+		return err
 	}
 	t.awaitChecks()
+	return nil
+}
+
+// beginChecks fixes deadlines and stakes of the checks from first on, whose items
+// are opened.
+func (t *turn) beginChecks(first int) error {
+	for i := first; i < len(t.b.Checks); i++ {
+		c := &t.b.Checks[i]
+		c.Deadline = t.checkDeadline(c)
+		stake, err := work.MulDiv(t.fee(c), t.p.CheckStakeFactor, 1)
+		if err != nil {
+			return refused("stake of a check: %v", err)
+		}
+		c.Stake = max(c.Stake, stake)
+		q, err := t.m.S.Party(RoleChecker, c.Checker)
+		if err != nil {
+			return err
+		}
+		q.stake(c.Stake)
+		if err := t.m.S.SetParty(q); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -215,8 +238,10 @@ func (t *turn) replaceMissing() error {
 			return err
 		}
 		for i := first; i < len(t.b.Checks); i++ {
-			t.b.Checks[i].Deadline = t.checkDeadline(&t.b.Checks[i])
 			t.b.Checks[i].Look = t.b.Looked // what is missing after the draw of the look is the look
+		}
+		if err := t.beginChecks(first); err != nil {
+			return err
 		}
 	}
 	t.awaitChecks()

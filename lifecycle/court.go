@@ -78,6 +78,9 @@ func (t *turn) freeze() error {
 		return err
 	}
 	s.Batches = append(s.Batches, t.b.ID)
+	if err := t.clearBatch(true); err != nil {
+		return err
+	}
 	t.await(Frozen, t.p.GovernanceBlocks)
 	return t.m.S.SetSuspension(root, s)
 }
@@ -96,6 +99,9 @@ func (t *turn) thaw(uphold bool) error {
 	}
 	if uphold {
 		return t.judge()
+	}
+	if err := t.clearBatch(false); err != nil {
+		return err
 	}
 	for _, item := range t.b.Dispute.Items {
 		t.b.Decided = append(t.b.Decided, Decided{Position: item.Position, Leaf: item.Claims[0].Leaf})

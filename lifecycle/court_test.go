@@ -155,7 +155,7 @@ func TestUnavailable(t *testing.T) {
 		r.check(func(work.Address) found { return nothing })
 		b := r.judge(4, func(i int) found { return nothing })
 		q := w.party(lifecycle.RoleProvider, provider(0))
-		if b.Phase != lifecycle.Void || q.Convictions != 0 || q.Bond != 100*gtg-w.p.UnavailableFee || sum(b, lifecycle.ReasonWork) != 0 {
+		if b.Phase != lifecycle.Void || q.Convictions != 0 || q.Bond != 100*gtg-max(w.p.UnavailableFee, b.Bond*4/10) || sum(b, lifecycle.ReasonWork) != 0 {
 			t.Errorf("%s (%s), provider %+v", b.Phase, b.Why, q)
 		}
 	})

@@ -173,11 +173,11 @@ func (t *turn) tally(otherwise string) error {
 // judge applies a decided dispute to every vote and every claim.
 func (t *turn) judge() error {
 	d := t.b.Dispute
-	if d.Delivery {
-		return t.judgeDelivery()
-	}
 	if err := t.slashVotes(); err != nil {
 		return err
+	}
+	if d.Delivery {
+		return t.judgeDelivery()
 	}
 	var convicted, unavailable, challengerWrong bool
 	var finder *Claim
@@ -205,7 +205,7 @@ func (t *turn) judge() error {
 	case convicted:
 		return t.convict(finder, "the referee found another result")
 	case unavailable:
-		return t.unavailable("two thirds of the validators could not fetch its program or inputs")
+		return t.unavailable(permille(t.b.Bond, t.p.burnPermille()), "two thirds of the validators could not fetch its program or inputs")
 	}
 	return t.resumeWindow()
 }
@@ -245,7 +245,7 @@ func (t *turn) judgeDelivery() error {
 		if err := t.stakeReturns(); err != nil {
 			return err
 		}
-		return t.unavailable("two thirds of the validators could not fetch an output that the client claimed")
+		return t.unavailable(0, "two thirds of the validators could not fetch an output that the client claimed")
 	}
 	t.b.Decided = append(t.b.Decided, Decided{Position: item.Position, Leaf: *item.Decided, Delivery: true})
 	if err := t.stakeBurns(); err != nil {
@@ -255,21 +255,34 @@ func (t *turn) judgeDelivery() error {
 }
 
 // slashVotes slashes the validators that revealed another leaf than the decided
-// one: whoever executed has the same. To have fetched nothing is no fault.
+// one, since whoever executed has the same, and a little those that revealed none:
+// else to be absent would be cheaper than to execute. To have fetched nothing is no
+// fault.
 func (t *turn) slashVotes() error {
 	d := t.b.Dispute
 	for i := range d.Votes {
-		if v := &d.Votes[i]; d.wrong(v) {
-			if err := t.m.S.SlashValidator(v.Validator, t.p.VoteSlashPermille); err != nil {
-				return err
-			}
-			t.m.S.Emit(Event{Kind: EventFault, Job: t.j.ID, Batch: t.b.ID, Account: v.Validator})
+		v, share := &d.Votes[i], uint64(0)
+		switch {
+		case !v.Revealed:
+			share = t.p.VoteMissPermille
+		case d.wrong(v):
+			share = t.p.VoteSlashPermille
 		}
+		if share == 0 {
+			continue
+		}
+		if err := t.m.S.SlashValidator(v.Validator, share); err != nil {
+			return err
+		}
+		t.m.S.Emit(Event{Kind: EventFault, Job: t.j.ID, Batch: t.b.ID, Account: v.Validator})
 	}
 	return nil
 }
 
 func (d *Dispute) wrong(v *Vote) bool {
+	if d.Delivery {
+		return false // nobody executed
+	}
 	for i := range v.Leaves {
 		if decided := *d.Items[i].Decided; v.Leaves[i] != decided && v.Leaves[i] != Unavailable && decided != Unavailable {
 			return true
@@ -345,6 +358,9 @@ func (t *turn) accuse(account work.Address, position uint64, leaf *work.Leaf) er
 	if leaf != nil {
 		item.Claims = []Claim{{Account: account, Leaf: *leaf, Height: t.h}}
 	}
+	if err := t.clearBatch(false); err != nil {
+		return err
+	}
 	b.Dispute = &Dispute{Challenger: account, Delivery: leaf == nil, Stake: stake, Items: []DisputeItem{item}}
 	b.WindowLeft = b.Deadline - t.h - 1 // one less each time, so that challenges end
 	t.await(Answering, t.p.OpenBlocks)
@@ -384,7 +400,7 @@ func (t *turn) resumeWindow() error {
 	case t.b.Dispute.Challenger == "":
 		t.await(Window, t.p.WindowBlocks)
 	case t.b.WindowLeft < 1:
-		return t.settle()
+		return t.windowOver()
 	default:
 		t.await(Window, t.b.WindowLeft)
 	}

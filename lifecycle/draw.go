@@ -226,7 +226,9 @@ func (t *turn) look() error {
 		}
 		for i := first; i < len(b.Checks); i++ {
 			b.Checks[i].Look = true
-			b.Checks[i].Deadline = t.checkDeadline(&b.Checks[i])
+		}
+		if err := t.beginChecks(first); err != nil {
+			return err
 		}
 	}
 	t.awaitChecks()

@@ -343,6 +343,18 @@ func (m Machine) EndBlock() error {
 	if err != nil {
 		return err
 	}
+	if err := m.EndRecords(due); err != nil {
+		return err
+	}
+	if err := m.EndQueue(); err != nil {
+		return err
+	}
+	return m.EndEpoch()
+}
+
+// EndRecords is the first part of EndBlock: what is due of single records. The parts
+// are there for a State in which one is broken: the others go on without it.
+func (m Machine) EndRecords(due Due) error {
 	for _, id := range due.Batches {
 		if err := m.batchDue(id); err != nil {
 			return fmt.Errorf("batch %s: %w", id, err)
@@ -358,9 +370,19 @@ func (m Machine) EndBlock() error {
 			return fmt.Errorf("%s %s: %w", k.Role, k.Account, err)
 		}
 	}
+	return nil
+}
+
+// EndQueue is the second part of EndBlock: it lets waiting disputes in.
+func (m Machine) EndQueue() error {
 	if err := m.admitDisputes(); err != nil {
 		return fmt.Errorf("queue of disputes: %w", err)
 	}
+	return nil
+}
+
+// EndEpoch is the last part of EndBlock: it begins an epoch of the commons.
+func (m Machine) EndEpoch() error {
 	if err := m.commonsDue(); err != nil {
 		return fmt.Errorf("commons: %w", err)
 	}

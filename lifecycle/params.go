@@ -31,12 +31,19 @@ type Params struct {
 	// RefereePermille of what a wrong party loses goes to the validators that voted
 	// right; VoteSlashPermille of its stake is what a validator loses that voted
 	// another leaf than the decided one.
-	RefereePermille   uint64      `json:"referee_permille"`
-	VoteSlashPermille uint64      `json:"vote_slash_permille"`
-	CheckerBond       work.Amount `json:"checker_bond"`    // least bond of a checker, and its stake in a dispute
-	ChallengeStake    work.Amount `json:"challenge_stake"` // least stake of a challenge or claim, burned if it is wrong
-	IndexerBond       work.Amount `json:"indexer_bond"`    // least bond of an indexer, and the fine for equivocation
-	UnavailableFee    work.Amount `json:"unavailable_fee"` // of a batch that nobody could fetch, burned
+	RefereePermille   uint64 `json:"referee_permille"`
+	VoteSlashPermille uint64 `json:"vote_slash_permille"`
+	// VoteMissPermille is what one loses that revealed no vote in a dispute that two
+	// thirds of the power decided.
+	VoteMissPermille uint64      `json:"vote_miss_permille"`
+	CheckerBond      work.Amount `json:"checker_bond"` // least bond of a checker, and its least stake in a check
+	// CheckStakeFactor is how many times its fee a checker stakes, as far as its bond
+	// goes: to copy a leaf that the provider leaked saves at most the fee, and a second
+	// look finds it with a chance of LookPermille at most.
+	CheckStakeFactor uint64      `json:"check_stake_factor"`
+	ChallengeStake   work.Amount `json:"challenge_stake"` // least stake of a challenge or claim, burned if it is wrong
+	IndexerBond      work.Amount `json:"indexer_bond"`    // least bond of an indexer, and the fine for equivocation
+	UnavailableFee   work.Amount `json:"unavailable_fee"` // least fee of a batch that nobody could fetch, burned
 	// ConvictionBlocks is how long a conviction makes the next one a second one.
 	ConvictionBlocks int64 `json:"conviction_blocks"`
 	UnbondBlocks     int64 `json:"unbond_blocks"`
@@ -91,7 +98,7 @@ func LocalParams() Params {
 		DrawDelayBlocks: 3, DrawSpreadBlocks: 8, SampleEconomic: 3, SampleAssured: 20, MaxFullItems: 256, CheckersAssured: 2,
 		OpenBlocks: 40, CheckBlocks: 30, WaitFactor: 4, FuelPerBlock: 100_000_000, RevealBlocks: 30, WindowBlocks: 8,
 		VoteBlocks: 30, ClosingBlocks: 1200,
-		RefereePermille: 100, VoteSlashPermille: 10, IndexerBond: 5 * work.UgtgPerGtg, UnavailableFee: work.UgtgPerGtg / 2,
+		RefereePermille: 100, VoteSlashPermille: 10, VoteMissPermille: 1, CheckStakeFactor: 50, IndexerBond: 5 * work.UgtgPerGtg, UnavailableFee: work.UgtgPerGtg / 2,
 		ConvictionBlocks: 2 * 60 * 60 * 24 * 30, LookPermille: 100, LookDelayBlocks: 1, RerollPermille: 100,
 		VestPermille: 500, VestBlocks: 0, MintPermille: 500,
 		CommonsPrice: 1000, CommonsEmission: 10 * work.UgtgPerGtg, CommonsHalvingEpochs: 1_000_000, CommonsEpochBlocks: 120, CommonsChunkItems: 64,
@@ -112,6 +119,11 @@ func PublicParams() Params {
 	p.RerollPermille = 600
 	p.CommonsEpochBlocks, p.CommonsHalvingEpochs = hour, 2*365*24
 	return p
+}
+
+// burnPermille is the share of a slash that burns.
+func (p Params) burnPermille() uint64 {
+	return 1000 - p.FinderPermille - p.ClientPermille - p.RefereePermille
 }
 
 // Rules are the parameters that the formulas of incentive use.
@@ -159,14 +171,14 @@ func (p Params) Validate() error {
 		return errors.New("shares of a batch's pay are over 1000 permille")
 	case p.FinderPermille > 1000 || p.ClientPermille > 1000 || p.RefereePermille > 1000 || p.FinderPermille+p.ClientPermille+p.RefereePermille >= 1000:
 		return errors.New("finder, client and referees take the whole slash: some of it must burn")
-	case p.LookPermille > 1000 || p.VestPermille > 1000 || p.VoteSlashPermille > 1000:
+	case p.LookPermille > 1000 || p.VestPermille > 1000 || p.VoteSlashPermille > 1000 || p.VoteMissPermille > 1000:
 		return errors.New("a chance or share is over 1000 permille")
 	case p.MintPermille >= 1000:
 		return errors.New("who works for himself must lose: less than the whole fee burn may be minted")
 	case p.RerollPermille >= 1000:
 		return errors.New("who proposes every block chooses every draw: no bond deters him")
-	case p.SlashPermille > 1000*1000 || p.CheckPermille > 1000*1000:
-		return errors.New("slash or check fee is over 1000 times the pay")
+	case p.SlashPermille > 1000*1000 || p.CheckPermille > 1000*1000 || p.CheckStakeFactor > 1000*1000:
+		return errors.New("slash or check fee is over 1000 times the pay, or a check's stake over a million times its fee")
 	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0 || p.IndexerBond == 0 || p.UnavailableFee == 0:
 		return errors.New("bonds and stakes must not be zero")
 	case p.MinPrice == 0 || p.CommonsPrice == 0 || p.CommonsChunkItems == 0 || p.CommonsEmission > maxEmission:

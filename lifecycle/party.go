@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/gotong-network/gotong/incentive"
@@ -104,8 +105,11 @@ func (q *Party) lose(amount work.Amount) {
 // batches of his own open.
 func (q *Party) openCheck(stake work.Amount) {
 	q.Checks++
-	q.Locked = min(max(q.Locked, stake), q.Bond)
+	q.stake(stake)
 }
+
+// stake locks what the dearest of the open checks stakes, as far as the bond goes.
+func (q *Party) stake(amount work.Amount) { q.Locked = min(max(q.Locked, amount), q.Bond) }
 
 // closeCheck ends a part in a batch.
 func (q *Party) closeCheck() {
@@ -124,14 +128,21 @@ func (q *Party) lockOpen() {
 }
 
 // voidOpen says that no batch committed up to height is paid: nothing answers for
-// them any more.
-func (q *Party) voidOpen(height int64) {
+// them any more. It gives those that were waiting to be paid.
+func (q *Party) voidOpen(height int64) (waiting []work.BatchID) {
+	for i := range q.Open {
+		if q.Open[i].Cleared {
+			waiting = append(waiting, q.Open[i].ID)
+		}
+	}
 	q.VoidBefore, q.Open, q.Locked, q.Pledged = height, nil, 0, 0
+	return waiting
 }
 
 // closeBatch takes an ended batch out of the unsettled ones. If a slash left less
-// than the others need, they are void.
-func (q *Party) closeBatch(b *Batch, height int64) {
+// than the others need, they are void. It gives those that need no longer wait to
+// be settled.
+func (q *Party) closeBatch(b *Batch, height int64) (waiting []work.BatchID) {
 	for i := range q.Open {
 		if q.Open[i].ID == b.ID {
 			q.Open = append(q.Open[:i:i], q.Open[i+1:]...)
@@ -140,8 +151,43 @@ func (q *Party) closeBatch(b *Batch, height int64) {
 	}
 	q.Pledged -= min(q.Pledged, b.Pledge)
 	if q.lockOpen(); q.Locked > q.Bond {
-		q.voidOpen(height)
+		return q.voidOpen(height)
 	}
+	return q.payable()
+}
+
+// payable are the batches whose windows are over and that no older one holds up.
+func (q *Party) payable() (l []work.BatchID) {
+	oldest := q.undecided()
+	for i := range q.Open {
+		if o := &q.Open[i]; o.Cleared && o.Height < oldest {
+			l = append(l, o.ID)
+		}
+	}
+	return l
+}
+
+// clear notes whether the batch holds up younger ones.
+func (q *Party) clear(id work.BatchID, cleared bool) {
+	for i := range q.Open {
+		if q.Open[i].ID == id {
+			q.Open[i].Cleared = cleared
+		}
+	}
+}
+
+// undecided is the commit height of the oldest unsettled batch that may still be
+// convicted, the largest height if there is none. A batch is paid only if it is
+// older: one bond deters from many false batches only if a conviction comes before
+// the others are paid, and whoever is caught can drag out what convicts him.
+func (q *Party) undecided() int64 {
+	oldest := int64(math.MaxInt64)
+	for i := range q.Open {
+		if !q.Open[i].Cleared {
+			oldest = min(oldest, q.Open[i].Height)
+		}
+	}
+	return oldest
 }
 
 // covers reports whether the batch is still one of those that q's bond answers for.

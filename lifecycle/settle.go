@@ -5,6 +5,52 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
+// windowOver pays a batch that nobody accuses any more, unless an older one of its
+// provider may still be convicted: then it waits, open to challenges, and that
+// one's end wakes it.
+func (t *turn) windowOver() error {
+	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
+	if err != nil {
+		return err
+	}
+	q.clear(t.b.ID, true)
+	if t.b.CommitHeight <= q.VoidBefore || t.b.CommitHeight < q.undecided() {
+		if err := t.m.S.SetParty(q); err != nil {
+			return err
+		}
+		return t.settle()
+	}
+	t.b.Phase, t.b.Deadline = Window, 0
+	return t.m.S.SetParty(q)
+}
+
+// clearBatch notes whether the batch holds up the younger ones of its provider.
+func (t *turn) clearBatch(cleared bool) error {
+	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
+	if err != nil {
+		return err
+	}
+	q.clear(t.b.ID, cleared)
+	if err := t.wakeWaiting(q.payable()); err != nil {
+		return err
+	}
+	return t.m.S.SetParty(q)
+}
+
+// wakeWaiting lets batches that waited for this one end at the next block. One that
+// is frozen stays so: its own deadline counts.
+func (t *turn) wakeWaiting(l []work.BatchID) error {
+	for _, id := range l {
+		if id == t.b.ID {
+			continue
+		}
+		if err := t.m.S.WakeBatch(t.h+1, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // settle pays the batch: provider, validators, burn, checks, and what is minted for
 // paid work. A batch from before the provider's second conviction is not paid.
 func (t *turn) settle() error {
@@ -36,7 +82,9 @@ func (t *turn) settle() error {
 		}
 	}
 	q.Settled++
-	q.closeBatch(b, t.h)
+	if err := t.wakeWaiting(q.closeBatch(b, t.h)); err != nil {
+		return err
+	}
 	if err := t.m.S.SetParty(q); err != nil {
 		return err
 	}
@@ -116,7 +164,9 @@ func (t *turn) convict(finder *Claim, why string) error {
 	bond, unvested := min(t.b.Bond, q.Bond), min(t.b.Pledge, q.Unvested)
 	if again := q.ConvictedHeight > 0 && t.h-q.ConvictedHeight <= t.p.ConvictionBlocks; again {
 		bond, unvested = q.Bond, q.Unvested
-		q.voidOpen(t.h)
+		if err := t.wakeWaiting(q.voidOpen(t.h)); err != nil {
+			return err
+		}
 	}
 	return t.slash(q, bond, unvested, finder, why)
 }
@@ -176,14 +226,15 @@ func (t *turn) shareSlash(bond work.Amount, finder *Claim) error {
 }
 
 // unavailable ends a batch whose data or output nobody could fetch: no pay, no
-// conviction, a fixed fee. Its provider ran it, or should have, and so can serve
-// all of it.
-func (t *turn) unavailable(why string) error {
+// conviction, a fee. Its provider ran it, or should have, and so can serve all of
+// it. For inputs the fee is what burns of a slash, so that to hide what a lie was
+// made of is no cheaper than to be caught.
+func (t *turn) unavailable(least work.Amount, why string) error {
 	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
 	if err != nil {
 		return err
 	}
-	fee := min(t.p.UnavailableFee, q.Bond)
+	fee := min(max(t.p.UnavailableFee, least), q.Bond)
 	if err := t.m.pay(t.j, t.b, Transfer{FromPot: PotBond, From: q.Account, Role: RoleProvider}.to(PotBurn, "", fee, ReasonFee)); err != nil {
 		return err
 	}
@@ -209,7 +260,9 @@ func (t *turn) unpaid(why string) error {
 
 // returnItems ends a batch without pay: its items are free again.
 func (t *turn) returnItems(q *Party, phase Phase, why string) error {
-	q.closeBatch(t.b, t.h)
+	if err := t.wakeWaiting(q.closeBatch(t.b, t.h)); err != nil {
+		return err
+	}
 	if err := t.m.setParty(q); err != nil {
 		return err
 	}

@@ -106,7 +106,9 @@ type Batch struct {
 	Phase        Phase `json:"phase"`
 	CommitHeight int64 `json:"commit_height"`
 	DrawHeight   int64 `json:"draw_height"` // 0 until the beacon of CommitHeight+2 fixes it
-	Deadline     int64 `json:"deadline"`    // last height at which the awaited message counts
+	// Deadline is the last height at which the awaited message counts; 0 in the queue,
+	// and in a window that is over while an older batch of the provider is undecided.
+	Deadline int64 `json:"deadline"`
 
 	Draws   []Draw    `json:"draws"`
 	Checks  []Check   `json:"checks"`
@@ -270,8 +272,12 @@ type Party struct {
 
 // OpenBatch is an unsettled batch of a provider.
 type OpenBatch struct {
-	ID   work.BatchID `json:"id"`
-	Bond work.Amount  `json:"bond"`
+	ID     work.BatchID `json:"id"`
+	Bond   work.Amount  `json:"bond"`
+	Height int64        `json:"height"` // of its commit
+	// Cleared: its window is over and nobody accuses it, or it is frozen. It holds up
+	// no younger batch.
+	Cleared bool `json:"cleared,omitempty"`
 }
 
 // Tranche is pay that vests at a height.

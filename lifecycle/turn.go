@@ -64,7 +64,7 @@ func (t *turn) done(wake bool) error {
 		}
 	}
 	t.m.S.Emit(e)
-	if wake && !b.Phase.Final() && b.Phase != Queued {
+	if wake && !b.Phase.Final() && b.Deadline > 0 {
 		if err := t.m.S.WakeBatch(b.Deadline, b.ID); err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func (t *turn) expire() error {
 		}
 		return t.compare()
 	case Window:
-		return t.settle()
+		return t.windowOver()
 	case Answering:
 		if err := t.stakeReturns(); err != nil {
 			return err
@@ -148,7 +148,7 @@ func (t *turn) lockBond() error {
 	if len(q.Open) >= MaxOpenBatches {
 		return refused("%s has %d unsettled batches: commit again when some have settled", q.Account, len(q.Open))
 	}
-	q.Open = append(q.Open, OpenBatch{ID: t.b.ID, Bond: t.b.Bond})
+	q.Open = append(q.Open, OpenBatch{ID: t.b.ID, Bond: t.b.Bond, Height: t.h})
 	if q.lockOpen(); q.Locked > q.staying() {
 		return noFunds("%s has a bond of %s that stays, its unsettled batches with this one need %s", q.Account, q.staying(), q.Locked)
 	}

@@ -37,6 +37,8 @@ func commands(a *app) []commandGroup {
 		}},
 		{"The network and this program:", []*cobra.Command{
 			newNetworkCommand(a),
+			newCommonsCommand(a),
+			newSupplyCommand(a),
 			newProviderCommand(a),
 			newVersionCommand(a),
 			newCompletionCommand(a),

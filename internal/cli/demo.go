@@ -212,7 +212,7 @@ func (d *demo) openClient(ctx context.Context, members localnet.Members) (func()
 	indexer := d.net.Indexer()
 	d.client, err = client.New(client.Config{
 		Chain: d.net.Chain(), Account: members.Client, Key: key, Ledger: d.led, Net: net, IndexerOwner: members.Indexer, Profile: gw1.Version,
-		Indexer: func() (p2p.Peer, error) { return indexer, nil },
+		Indexer: func() (p2p.Peer, error) { return indexer, nil }, Holders: d.net.Referees,
 	})
 	if err != nil {
 		return nil, errors.Join(err, net.Close())

@@ -143,8 +143,8 @@ func (a *app) printDry(d *dryReport, p *client.Plan) error {
 	}
 	if c := d.Check; c != nil {
 		row("checks of a batch", "%d of %d items are executed again, by %d checker(s) each (tier %s)", c.Draws, c.Items, c.Checkers, p.Spec.Tier)
-		row("a cheat is caught", "%.1f%% if all is faked, %.1f%% if half is", float64(c.Detection)/10, float64(c.DetectHalf)/10)
-		row("bond", "%s locked by the provider for such a batch", c.Bond)
+		row("a cheat is caught", "%.1f%% if all is faked, %.1f%% if half is, even if it can re-roll %.0f%% of the draws that catch it", float64(c.Detection)/10, float64(c.DetectHalf)/10, float64(c.Reroll)/10)
+		row("bond", "%s of its provider's bond answer for such a batch", c.Bond)
 		row("a cheat loses", "%s on average against working honestly; %s if it fakes a tenth", c.Loss, c.LossOfTenth)
 	}
 	row("who can read it", "%s", d.Readers)

@@ -362,6 +362,10 @@ func (a *app) openClient(ctx context.Context) (*session, *client.Client, error) 
 			n, err := s.Home.ReadNetwork()
 			return n.Indexer, err
 		},
+		Holders: func() []p2p.Peer {
+			n, _ := s.Home.ReadNetwork() // none without it
+			return n.Referees
+		},
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())

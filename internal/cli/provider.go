@@ -21,7 +21,7 @@ func newProviderStatusCommand(a *app) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status [KEY|ADDRESS]",
-		Short: "Show providers: bond, offer, price, speed and load (default: all)",
+		Short: "Show providers: bond, offer, price, speed, load and work for the commons (default: all)",
 		Args:  cobra.MaximumNArgs(1),
 		RunE:  func(c *cobra.Command, args []string) error { return runProviderStatus(c.Context(), a, asJSON, args) },
 	}
@@ -36,6 +36,7 @@ type providerStatus struct {
 	Locked    string       `json:"locked"`    // ugtg, behind batches that are not settled
 	Unbonding string       `json:"unbonding"` // ugtg
 	Offer     *work.Offer  `json:"offer"`     // null: no valid offer is known
+	Commons   uint64       `json:"commons"`   // items of the commons that it did, settled
 
 	party *lifecycle.Party
 }
@@ -49,6 +50,13 @@ func runProviderStatus(ctx context.Context, a *app, asJSON bool, args []string) 
 	list, err := s.providers(ctx)
 	if err != nil {
 		return err
+	}
+	commons, err := viewCommons(ctx, s.Ledger)
+	if err != nil {
+		return err
+	}
+	for i := range list {
+		list[i].Commons = commons.itemsOf(list[i].Address)
 	}
 	if len(args) == 1 {
 		account, err := accountOf(s.Home, args[0])
@@ -64,13 +72,13 @@ func runProviderStatus(ctx context.Context, a *app, asJSON bool, args []string) 
 		return a.printJSON(list)
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PROVIDER\tBOND\tLOCKED\tPRICE\tSLOTS\tFUEL/S\tMEMORY\tLOAD")
+	fmt.Fprintln(w, "PROVIDER\tBOND\tLOCKED\tPRICE\tSLOTS\tFUEL/S\tMEMORY\tLOAD\tCOMMONS")
 	for _, p := range list {
 		offer := "no offer\t-\t-\t-\t-"
 		if o := p.Offer; o != nil {
 			offer = fmt.Sprintf("%dugtg\t%d\t%s\t%s\t%d %%", o.Price, o.Slots, formatFuel(o.FuelPerSec), formatBytes(o.MemoryBytes), o.Load/10)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Address, p.party.Bond, p.party.Locked, offer)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d items\n", p.Address, p.party.Bond, p.party.Locked, offer, p.Commons)
 	}
 	return w.Flush()
 }

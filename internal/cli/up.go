@@ -21,6 +21,7 @@ type upOptions struct {
 	providers, checkers int
 	price               string
 	rpc                 string
+	commons             bool
 }
 
 func newUpCommand(a *app) *cobra.Command {
@@ -39,6 +40,7 @@ func newUpCommand(a *app) *cobra.Command {
 	f.IntVar(&o.checkers, "checkers", 0, "how many checkers run (default: as many as last time, at first 3)")
 	f.StringVar(&o.price, "price", "1000ugtg", "what providers ask per work unit (1e9 fuel)")
 	f.StringVar(&o.rpc, "rpc", "127.0.0.1:0", "address of the chain's RPC server; port 0 takes a free one")
+	f.BoolVar(&o.commons, "commons", true, "providers with nothing paid to do work on the commons")
 	return c
 }
 
@@ -59,7 +61,7 @@ func runUp(ctx context.Context, a *app, o upOptions) error {
 	}
 	defer closeLog()
 	n, err := localnet.Open(ctx, localnet.Options{
-		Dir: a.homeDir, Providers: o.providers, Checkers: o.checkers, Price: work.Price(price), RPC: o.rpc, Log: log,
+		Dir: a.homeDir, Providers: o.providers, Checkers: o.checkers, Price: work.Price(price), RPC: o.rpc, NoCommons: !o.commons, Log: log,
 	})
 	if err != nil {
 		return upError(ctx, err, o)

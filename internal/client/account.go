@@ -42,7 +42,7 @@ type Party struct {
 }
 
 // Net is what the party won, or lost.
-func (p *Party) Net() int64 { return int64(p.In) - int64(p.Out) }
+func (p Party) Net() int64 { return int64(p.In) - int64(p.Out) }
 
 // Names of parties that are no accounts.
 const (

@@ -67,6 +67,11 @@ type Config struct {
 	// Patience is how long Watch goes on without reaching the indexer; 10 minutes
 	// if zero.
 	Patience time.Duration
+	// Holders are peers besides the indexer that may have outputs: the network's
+	// referees, who give what a claim made them fetch. nil: none are known.
+	Holders func() []p2p.Peer
+	// NoClaims keeps Watch from claiming outputs that do not come (see guard).
+	NoClaims bool
 	// Lag is how long this client's node may need to see what the indexer saw,
 	// before claims that the chain does not confirm are refuted; 30 s if zero.
 	Lag time.Duration

@@ -95,6 +95,9 @@ func (c *Client) fetch(ctx context.Context, bs []work.BlobID) error {
 			return err
 		}
 		err = c.fetcher.FetchMany(ctx, bs, []p2p.Peer{peer})
+		if err != nil && ctx.Err() == nil && c.cfg.Holders != nil { // others may have what it does not give
+			err = c.fetcher.FetchMany(ctx, bs, append([]p2p.Peer{peer}, c.cfg.Holders()...))
+		}
 		if err == nil || ctx.Err() != nil || !errors.Is(err, p2p.ErrUnreachable) || try == 5 {
 			return err
 		}

@@ -296,13 +296,16 @@ func cost(f work.Fuel, n uint64, p work.Price) (work.Amount, error) {
 
 // CheckPlan is what the plan's checks mean to a cheat in a batch of n items.
 type CheckPlan struct {
-	Items       uint64      `json:"items"`     // of the batch
-	Draws       uint32      `json:"draws"`     // m: items drawn
-	Checkers    uint32      `json:"checkers"`  // k: of each
-	Detection   uint64      `json:"detection"` // permille: chance to catch a cheat who fakes everything
+	Items    uint64 `json:"items"`    // of the batch
+	Draws    uint32 `json:"draws"`    // m: items drawn
+	Checkers uint32 `json:"checkers"` // k: of each
+	// Chances, in permille, to catch a cheat who fakes everything or half of it and
+	// whose share Reroll of all proposers skips blocks whose draw would catch it.
+	Detection   uint64      `json:"detection"`
 	DetectHalf  uint64      `json:"detection_half"`
-	Bond        work.Amount `json:"bond"` // locked for the batch
-	Loss        work.Amount `json:"loss"` // what the cheat loses on average against honest work
+	Reroll      uint64      `json:"reroll"` // permille, assumed
+	Bond        work.Amount `json:"bond"`   // what the batch asks of its provider's bond, and a first slash
+	Loss        work.Amount `json:"loss"`   // what the cheat loses on average against honest work
 	LossOfTenth work.Amount `json:"loss_tenth"`
 }
 
@@ -312,13 +315,20 @@ func (p *Plan) CheckPlan(n uint64, fuel work.Fuel) (CheckPlan, error) {
 	b := incentive.Batch{Tier: p.Spec.Tier, Items: n, Fuel: fuel * work.Fuel(n), MaxItemFuel: fuel, Price: p.MedianPrice()}
 	out := CheckPlan{Items: n, Draws: rules.SampleSize(b.Tier, n), Checkers: rules.Checkers(b.Tier)}
 	m, k := rules.EffectiveDraws(b), uint64(out.Checkers)
-	out.Detection = incentive.DetectionPermille(1000, m, k, b.RhoPermille())
-	out.DetectHalf = incentive.DetectionPermille(500, m, k, b.RhoPermille())
+	out.Detection = detection(rules, incentive.One, m, k, b.RhoPermille())
+	out.DetectHalf = detection(rules, incentive.One/2, m, k, b.RhoPermille())
+	out.Reroll = rules.RerollPermille
 	var err1, err2, err3 error
 	out.Bond, err1 = rules.RequiredBond(b)
 	out.Loss, err2 = rules.ExpectedLoss(b, 1000)
 	out.LossOfTenth, err3 = rules.ExpectedLoss(b, 100)
 	return out, errors.Join(err1, err2, err3)
+}
+
+// detection is the chance, in permille and rounded down, to catch a cheat who fakes
+// the share phi, in spite of re-rolls.
+func detection(r incentive.Rules, phi, m, k, rhoPermille uint64) uint64 {
+	return (incentive.One - r.Evade(incentive.Miss(phi, m, k, rhoPermille))) / (incentive.One / 1000)
 }
 
 // Post plans a job, hands its blobs to the indexer, posts it, and has the indexer

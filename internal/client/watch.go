@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/gotong-network/gotong/internal/blob"
@@ -31,6 +32,11 @@ type Progress struct {
 
 // Outcome is how following a job ended.
 type Outcome struct {
+	// Delivered are results whose outputs did not come until they were claimed: the
+	// chain bound their providers to the leaf, and the referees gave the output. Their
+	// items may be verified, failed or missing.
+	Delivered map[uint64]*work.Result `json:"delivered,omitempty"`
+
 	Items    uint64            `json:"items"`
 	Verified work.RangeSet     `json:"verified"` // proven by this client
 	Failed   map[uint64]string `json:"failed"`   // finally failed, and why
@@ -47,12 +53,26 @@ func (c *Client) Watch(ctx context.Context, id work.JobID, on func(Progress) err
 		return nil, err
 	}
 	w := &watch{c: c, v: newVerifier(*spec, list, c.log.Debug), on: on}
-	return w.run(ctx)
+	if spec.Tier == work.TierNone || c.cfg.NoClaims || spec.Client != c.cfg.Account {
+		return w.run(ctx)
+	}
+	g := &guard{w: w, open: map[work.BatchID]*guarded{}, delivered: map[uint64]*work.Result{}}
+	guarding, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { g.run(guarding) })
+	out, err := w.run(ctx)
+	stop()
+	wg.Wait()
+	if out != nil && len(g.delivered) > 0 {
+		out.Delivered = g.delivered
+	}
+	return out, err
 }
 
 // watch is one call of Watch.
 type watch struct {
 	c      *Client
+	mu     sync.Mutex // guards v while the watch is guarded
 	v      *verifier
 	on     func(Progress) error
 	counts wire.Counts
@@ -100,7 +120,9 @@ func (w *watch) frame(ctx context.Context, a *wire.Answer) error {
 	if a.Counts != nil {
 		w.counts = *a.Counts
 	}
+	w.mu.Lock()
 	changed := w.v.apply(a.Updates)
+	w.mu.Unlock()
 	more, err := w.settle(ctx)
 	if errors.Is(err, ledger.ErrUnreachable) { // a later frame tries again
 		err = nil
@@ -123,14 +145,18 @@ func (w *watch) tell(changed []wire.Update, lost error) error {
 // settle proves what can be proven, asking for results again where they do not fit.
 func (w *watch) settle(ctx context.Context) (changed []wire.Update, err error) {
 	for {
+		w.mu.Lock()
 		more, again, err := w.v.settle(ctx, w.c.cfg.Ledger)
+		w.mu.Unlock()
 		changed = append(changed, more...)
 		if err != nil || len(again) == 0 {
 			return changed, err
 		}
 		w.c.log.Warn("results do not fit what was paid: asking once more", "job", w.v.id.Short(), "items", again.Len())
 		err = w.c.ask(ctx, &wire.Request{Op: wire.OpResults, Job: w.v.id, Items: again}, func(a *wire.Answer) error {
+			w.mu.Lock()
 			changed = append(changed, w.v.apply(a.Updates)...)
+			w.mu.Unlock()
 			return nil
 		})
 		if err != nil {
@@ -153,7 +179,9 @@ func (w *watch) finish(ctx context.Context) (*Outcome, error) {
 			return nil, err
 		}
 		if late {
+			w.mu.Lock()
 			changed = append(changed, w.v.refuteAll("the indexer says that it is verified, and the chain does not: retry it")...)
+			w.mu.Unlock()
 		}
 		if err := w.tell(changed, nil); err != nil {
 			return nil, err

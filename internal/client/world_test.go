@@ -25,7 +25,9 @@ import (
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/mem"
 	"github.com/gotong-network/gotong/internal/provider"
+	"github.com/gotong-network/gotong/internal/referee"
 	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -50,17 +52,21 @@ type world struct {
 	stopped func() // the running indexer
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, edit ...func(*lifecycle.Params)) *world {
 	t.Helper()
 	p := lifecycle.LocalParams()
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks = 3000, 3000, 3000, 3000
 	p.WindowBlocks, p.ClosingBlocks = 4, 100_000
+	for _, f := range edit {
+		f(&p)
+	}
 	w := &world{t: t, hub: mem.NewHub(), key: newKey(t), blobs: blob.NewMem(), dir: t.TempDir()}
 	genesis := map[work.Address]work.Amount{}
 	for _, a := range []work.Address{"client", "owner", "a", "b", "c", "check-1", "check-2"} {
 		genesis[a] = 10_000 * gtg
 	}
 	genesis["poor"] = 2000
+	genesis["val-1"] = 10 * gtg
 	w.chain = fake.New(fake.Config{Chain: chainID, Params: p, Genesis: genesis, Seed: 7,
 		Validators: []lifecycle.ValidatorPower{{Account: "val-1", Power: 10}}})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -129,20 +135,26 @@ func (w *world) indexer() {
 func (w *world) known() []p2p.Peer { return []p2p.Peer{*w.at.Load()} }
 
 // provider starts a provider with a runtime; the indexer must run.
-func (w *world) provider(name work.Address, rt runtime.Runtime) {
+func (w *world) provider(name work.Address, rt runtime.Runtime, wrap ...func(p2p.Network) p2p.Network) p2p.Peer {
 	w.t.Helper()
 	key := newKey(w.t)
 	w.submit(name, ledger.Register{Role: lifecycle.RoleProvider, Peer: key.Public(), Bond: 200 * gtg})
-	net, mine := w.hub.New(key), blob.NewMem()
+	var net p2p.Network = w.hub.New(key)
+	mine := blob.NewMem()
 	net.Handle(p2p.ProtocolBlob, blob.Server(mine, blob.ServerOptions{}))
+	for _, f := range wrap {
+		net = f(net)
+	}
 	p, err := provider.New(provider.Config{
 		Chain: chainID, Account: name, Key: key, Ledger: w.chain, Net: net, Blobs: mine, Fetcher: blob.NewFetcher(net, mine, blob.FetcherOptions{}),
 		Runtime: rt, Dir: filepath.Join(w.t.TempDir(), string(name)), MinPrice: price, OfferInterval: 50 * time.Millisecond,
 		BatchTime: 50 * time.Millisecond, Poll: 200 * time.Millisecond, Own: func(a work.Address) bool { return a == "client" }, Log: logOf(string(name)),
+		Holders: func(context.Context, *lifecycle.Job) []p2p.Peer { return w.known() },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(p.Output))
 	w.start(func(ctx context.Context) error {
 		defer net.Close()
 		var wg sync.WaitGroup
@@ -158,6 +170,28 @@ func (w *world) provider(name work.Address, rt runtime.Runtime) {
 		})
 		return p.Run(ctx)
 	})
+	return net.Self()
+}
+
+// referee starts the validator's referee, which asks for outputs at holders.
+func (w *world) referee(holders ...p2p.Peer) p2p.Peer {
+	w.t.Helper()
+	net, mine := w.hub.New(newKey(w.t)), blob.NewMem()
+	r, err := referee.New(referee.Config{Chain: chainID, Account: "val-1", Ledger: w.chain, Net: net, Blobs: mine,
+		Fetcher: blob.NewFetcher(net, mine, blob.FetcherOptions{}), Runtime: &toy{}, Dir: filepath.Join(w.t.TempDir(), "val-1"), Poll: 200 * time.Millisecond,
+		Log: logOf("val-1"), Holders: func(context.Context, *lifecycle.Job, *lifecycle.Batch) []p2p.Peer {
+			return append(w.known(), holders...)
+		}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(r.Output))
+	net.Handle(p2p.ProtocolBlob, blob.Server(mine, blob.ServerOptions{}))
+	w.start(func(ctx context.Context) error {
+		defer net.Close()
+		return r.Run(ctx)
+	})
+	return net.Self()
 }
 
 func (w *world) checker(name work.Address) {
@@ -167,7 +201,7 @@ func (w *world) checker(name work.Address) {
 	net, mine := w.hub.New(key), blob.NewMem()
 	c, err := checker.New(checker.Config{Chain: chainID, Account: name, Ledger: w.chain, Blobs: mine, Fetcher: blob.NewFetcher(net, mine, blob.FetcherOptions{}),
 		Runtime: &toy{}, Dir: filepath.Join(w.t.TempDir(), string(name)), Poll: 200 * time.Millisecond, Log: logOf(string(name)),
-		Holders: func(context.Context, *lifecycle.Job) []p2p.Peer { return w.known() }})
+		Holders: func(context.Context, *lifecycle.Job, *lifecycle.Batch) []p2p.Peer { return w.known() }})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -180,12 +214,19 @@ func (w *world) checker(name work.Address) {
 // client makes a client; wrap may sit between it and the indexer.
 func (w *world) client(account work.Address, wrap func(p2p.Network) p2p.Network) *client.Client {
 	w.t.Helper()
-	net := w.hub.New(newKey(w.t))
-	if wrap != nil {
-		net = wrap(net)
-	}
-	c, err := client.New(client.Config{Chain: chainID, Account: account, Ledger: w.chain, Net: net, IndexerOwner: "owner", Profile: "gw1/1",
-		Indexer: func() (p2p.Peer, error) { return *w.at.Load(), nil }, Dir: w.t.TempDir(), Lag: 2 * time.Second, Log: logOf("client")})
+	return w.clientWith(account, func(cfg *client.Config) {
+		if wrap != nil {
+			cfg.Net = wrap(cfg.Net)
+		}
+	})
+}
+
+func (w *world) clientWith(account work.Address, edit func(*client.Config)) *client.Client {
+	w.t.Helper()
+	cfg := client.Config{Chain: chainID, Account: account, Ledger: w.chain, Net: w.hub.New(newKey(w.t)), IndexerOwner: "owner", Profile: "gw1/1",
+		Indexer: func() (p2p.Peer, error) { return *w.at.Load(), nil }, Dir: w.t.TempDir(), Lag: 2 * time.Second, Log: logOf("client")}
+	edit(&cfg)
+	c, err := client.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -193,7 +234,7 @@ func (w *world) client(account work.Address, wrap func(p2p.Network) p2p.Network)
 		if err := c.Close(); err != nil {
 			w.t.Error(err)
 		}
-		net.Close()
+		cfg.Net.Close()
 	})
 	return c
 }

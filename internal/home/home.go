@@ -58,6 +58,7 @@ type Network struct {
 	RPC          string       `json:"rpc"` // http://host:port of a chain node
 	Indexer      p2p.Peer     `json:"indexer"`
 	IndexerOwner work.Address `json:"indexer_owner"`
+	Referees     []p2p.Peer   `json:"referees,omitempty"` // who give outputs that a claim made them fetch
 	Pid          int          `json:"pid"`
 }
 

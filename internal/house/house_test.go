@@ -55,7 +55,7 @@ var allowed = []struct {
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},
 	{"internal/client", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 	{"internal/sim", []string{"work", "incentive", "lifecycle", "match"}},
-	{"internal/adversary", []string{"work", "sign", "internal/runtime"}},
+	{"internal/adversary", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/runtime", "internal/ledger"}},
 	{"internal/adversary/trial", []string{"*"}}, // whole worlds
 	// Whole programs.
 	{"internal/version", nil},

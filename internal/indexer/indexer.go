@@ -26,7 +26,7 @@ import (
 type Config struct {
 	Chain   string
 	Key     sign.PrivateKey // signs assignments; its public key is what jobs name, and the peer key of Net
-	Owner   work.Address    // account behind the key
+	Owner   work.Address    // account behind the key; Ledger holds its key, to bond it as an indexer
 	Ledger  ledger.Ledger
 	Net     p2p.Network
 	Blobs   blob.Store
@@ -38,6 +38,10 @@ type Config struct {
 	Own         []work.Address // providers that serve jobs of tier none
 	Weights     match.Weights  // zero: match.DefaultWeights
 	Timing      Timing         // zero fields: DefaultTiming
+
+	// NoBond leaves the owner without a bond: then only it may post jobs that name
+	// this indexer, whose escrows answer for what the indexer signs.
+	NoBond bool
 
 	// NoSync leaves writing to disk to the operating system: state survives
 	// kill -9, not a power cut. For measuring only.
@@ -166,6 +170,7 @@ func (x *Indexer) Run(ctx context.Context) error {
 		}
 	}
 	x.batch = x.db.db.NewBatch()
+	x.keepBond(ctx)
 	x.cfg.Net.Handle(p2p.ProtocolClient, func(ctx context.Context, s p2p.Stream) { x.serve(ctx, s) })
 	close(x.serving)
 	errs := make(chan error, 1)

@@ -67,6 +67,7 @@ func newWorld(t *testing.T, change func(p *lifecycle.Params)) *world {
 	}
 	w.chain = fake.New(fake.Config{Chain: chainID, Params: p, Genesis: genesis, Seed: 7,
 		Validators: []lifecycle.ValidatorPower{{Account: "val-1", Power: 10}}})
+	w.submit("owner", ledger.Register{Role: lifecycle.RoleIndexer, Peer: w.key.Public(), Bond: p.IndexerBond})
 	w.client = w.hub.New(newKey(t))
 	t.Cleanup(func() { w.client.Close() })
 	w.tick()

@@ -59,6 +59,7 @@ const (
 	votingDeposit  = 10 * work.UgtgPerGtg
 	providerBond   = 1_000 * work.UgtgPerGtg
 	checkerBond    = 1_000 * work.UgtgPerGtg
+	indexerBond    = 1_000 * work.UgtgPerGtg
 )
 
 // MaxMembers bounds the providers and the checkers of one process.
@@ -76,10 +77,15 @@ type Options struct {
 	BatchTime time.Duration // default 10 s
 	RPC       string        // host:port; default a free port of loopback
 	Params    *lifecycle.Params
+	// NoCommons keeps providers with nothing paid to do from working on the commons.
+	NoCommons bool
 	// Runtime gives each executing member its runtime in place of the sandbox, for
 	// measuring what is around execution. nil: the sandbox.
 	Runtime func() runtime.Runtime
-	Log     *slog.Logger
+	// Change changes a member before it is opened; for adversaries of tests. It is
+	// given the member's name. nil: nobody is changed.
+	Change func(name string, c *node.Config)
+	Log    *slog.Logger
 }
 
 // state is local.json: what a restart must know.
@@ -96,6 +102,7 @@ type Network struct {
 	chain *chainnode.Node
 	nodes []*node.Node
 	index *node.Node
+	judge *node.Node
 	led   []*cosmos.Client
 	names map[work.Address]string
 
@@ -401,12 +408,13 @@ func (n *Network) openMembers(ctx context.Context) error {
 	if n.index, err = n.open(ctx, IndexerKey, func(c *node.Config) { c.Indexer = &node.Indexer{Own: own} }); err != nil {
 		return err
 	}
-	if _, err := n.open(ctx, ValidatorKey, func(c *node.Config) { c.Referee = true }); err != nil {
+	if n.judge, err = n.open(ctx, ValidatorKey, func(c *node.Config) { c.Referee = true }); err != nil {
 		return err
 	}
 	for i := range n.state.Providers {
 		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
-			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient}
+			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient,
+				NoCommons: n.opts.NoCommons}
 			if i < n.opts.Cheaters {
 				c.Provider.Wrap = adversary.CorruptRuntime
 			}
@@ -446,6 +454,9 @@ func (n *Network) open(ctx context.Context, name string, roles func(*node.Config
 	if n.opts.Runtime != nil && c.Indexer == nil {
 		c.Runtime = n.opts.Runtime()
 	}
+	if n.opts.Change != nil {
+		n.opts.Change(name, &c)
+	}
 	m, err := node.New(ctx, c)
 	if err != nil {
 		return nil, err
@@ -474,7 +485,7 @@ func (n *Network) register(ctx context.Context) error {
 		role lifecycle.Role
 		bond work.Amount
 	}
-	var all []member
+	all := []member{{IndexerKey, lifecycle.RoleIndexer, indexerBond}}
 	for i := range n.state.Providers {
 		all = append(all, member{providerName(i), lifecycle.RoleProvider, providerBond})
 	}
@@ -576,7 +587,7 @@ func (n *Network) announce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return n.home.WriteNetwork(home.Network{Chain: chainID, RPC: n.chain.RPC(), Indexer: n.index.Self(), IndexerOwner: k.Address, Pid: os.Getpid()})
+	return n.home.WriteNetwork(home.Network{Chain: chainID, RPC: n.chain.RPC(), Indexer: n.index.Self(), IndexerOwner: k.Address, Referees: n.Referees(), Pid: os.Getpid()})
 }
 
 // Close ends what Open started. After Run there is nothing left to close.
@@ -611,6 +622,9 @@ func (n *Network) Chain() string { return chainID }
 
 // Indexer is how the network's indexer is reached.
 func (n *Network) Indexer() p2p.Peer { return n.index.Self() }
+
+// Referees are how the network's referees are reached.
+func (n *Network) Referees() []p2p.Peer { return []p2p.Peer{n.judge.Self()} }
 
 // Conserved asks the chain to add up all its money: whether what accounts, escrows,
 // bonds and pools hold is the supply.

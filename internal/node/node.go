@@ -28,6 +28,7 @@ import (
 	"github.com/gotong-network/gotong/internal/referee"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/runtime/wasm"
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -50,6 +51,11 @@ type Config struct {
 	// execution; the node closes it. nil: the sandbox.
 	Runtime runtime.Runtime
 
+	// WrapNet and Wrap change the network and the runtime of all roles; for
+	// adversaries of tests and the demo. nil: as they are.
+	WrapNet func(p2p.Network) p2p.Network
+	Wrap    func(runtime.Runtime) runtime.Runtime
+
 	Provider *Provider
 	Indexer  *Indexer
 	Checker  *Checker
@@ -67,6 +73,8 @@ type Provider struct {
 	Wrap func(runtime.Runtime) runtime.Runtime
 	// Own reports clients that are served off the chain, unpaid (tier none).
 	Own func(work.Address) bool
+	// NoCommons leaves idle slots idle instead of working on the commons.
+	NoCommons bool
 }
 
 // Checker is how the checker's role is played.
@@ -81,11 +89,15 @@ type Indexer struct {
 type Node struct {
 	cfg   Config
 	net   *libp2p.Network
+	peers p2p.Network // net as the roles see it
 	blobs *blob.FileStore
 	fetch *blob.NetFetcher
 	rt    runtime.Runtime  // nil if no role executes
 	index *indexer.Indexer // nil without the role
 	roles []role
+
+	where   addresses
+	outputs []func(context.Context, wire.OutputRequest) *wire.Output
 }
 
 type role struct {
@@ -96,7 +108,7 @@ type role struct {
 // New opens the node's folder and its parts; nothing is said to anybody before
 // Run.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
-	n := &Node{cfg: cfg}
+	n := &Node{cfg: cfg, where: addresses{of: map[sign.PublicKey][]string{}}}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("node %s: %w", filepath.Base(cfg.Dir), errors.Join(err, n.close()))
@@ -108,13 +120,18 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.net, err = libp2p.New(ctx, libp2p.Config{Key: cfg.Key, Listen: cfg.Listen, Log: cfg.Log}); err != nil {
 		return nil, err
 	}
+	n.peers = n.net
+	if cfg.WrapNet != nil {
+		n.peers = cfg.WrapNet(n.net)
+	}
 	if n.blobs, err = blob.OpenStore(filepath.Join(cfg.Dir, "blobs"), blob.Options{Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	// Clients hand an indexer what their jobs need; nobody pushes to the others.
 	accept := func(sign.PublicKey, work.BlobID) bool { return cfg.Indexer != nil }
-	n.net.Handle(p2p.ProtocolBlob, blob.Server(n.blobs, blob.ServerOptions{AcceptPush: accept, Log: cfg.Log}))
-	n.fetch = blob.NewFetcher(n.net, n.blobs, blob.FetcherOptions{Log: cfg.Log})
+	n.peers.Handle(p2p.ProtocolOutput, wire.ServeOutputs(n.output))
+	n.peers.Handle(p2p.ProtocolBlob, blob.Server(n.blobs, blob.ServerOptions{AcceptPush: accept, Log: cfg.Log}))
+	n.fetch = blob.NewFetcher(n.peers, n.blobs, blob.FetcherOptions{Log: cfg.Log})
 
 	n.rt = cfg.Runtime
 	if slots := cfg.slots(); slots > 0 && n.rt == nil {
@@ -122,10 +139,16 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
+	if n.rt != nil && cfg.Wrap != nil {
+		n.rt = cfg.Wrap(n.rt)
+	}
 	for _, add := range []func() error{n.addIndexer, n.addProvider, n.addChecker, n.addReferee} {
 		if err := add(); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.Checker != nil || cfg.Referee {
+		n.roles = append(n.roles, role{"listener", n.hearOffers})
 	}
 	return n, nil
 }
@@ -220,32 +243,19 @@ func (n *Node) known() []p2p.Peer {
 	return out
 }
 
-// holders are the peers that may have a job's blobs: its indexer first.
-func (n *Node) holders(_ context.Context, j *lifecycle.Job) []p2p.Peer {
-	all := n.known()
-	var first, rest []p2p.Peer
-	for _, p := range all {
-		if p.Key == j.Spec.Indexer {
-			first = append(first, p)
-		} else {
-			rest = append(rest, p)
-		}
-	}
-	return append(first, rest...)
-}
-
 func (n *Node) addIndexer() error {
 	if n.cfg.Indexer == nil {
 		return nil
 	}
 	x, err := indexer.New(indexer.Config{
-		Chain: n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.net, Blobs: n.blobs, Fetcher: n.fetch,
+		Chain: n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch,
 		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
 	n.index = x
+	n.outputs = append(n.outputs, x.Output)
 	n.roles = append(n.roles, role{"indexer", x.Run})
 	return nil
 }
@@ -260,13 +270,15 @@ func (n *Node) addProvider() error {
 		rt = c.Wrap(rt)
 	}
 	p, err := provider.New(provider.Config{
-		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.net,
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.peers,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
-		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own, Log: n.cfg.Log,
+		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
+		NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	n.outputs = append(n.outputs, p.Output)
 	n.roles = append(n.roles, role{"provider", p.Run})
 	return nil
 }
@@ -291,12 +303,13 @@ func (n *Node) addReferee() error {
 		return nil
 	}
 	r, err := referee.New(referee.Config{
-		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
 		Dir: filepath.Join(n.cfg.Dir, "referee"), Holders: n.holders, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	n.outputs = append(n.outputs, r.Output)
 	n.roles = append(n.roles, role{"referee", r.Run})
 	return nil
 }

@@ -21,6 +21,8 @@ type uncommitted struct {
 	flush   bool          // the indexer has no more for now
 	expires int64         // heights until the first of its assignments ends
 	full    bool          // more than one batch may hold
+	draw    bool          // of the commons
+	drawn   bool          // … and the oldest draw has run
 }
 
 // due is when work is committed: at enough items and after enough time, whichever
@@ -29,6 +31,8 @@ func (c *Config) due(u uncommitted) bool {
 	switch {
 	case u.items == 0:
 		return false
+	case u.draw: // nobody waits: the whole draw makes one batch, and is checked once
+		return u.drawn || u.full || u.expires <= expiryRush
 	case u.flush && u.idle, u.full, u.expires <= expiryRush, u.oldest >= c.MaxUncommitted:
 		return true
 	}

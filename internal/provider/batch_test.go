@@ -18,6 +18,9 @@ func TestDue(t *testing.T) {
 		want bool
 	}{
 		"nothing":            {uncommitted{flush: true, idle: true, expires: 1}, false},
+		"part of a draw":     {uncommitted{items: 50, oldest: time.Hour, flush: true, idle: true, expires: 1000, draw: true}, false},
+		"a whole draw":       {uncommitted{items: 50, expires: 1000, draw: true, drawn: true}, true},
+		"a draw that ends":   {uncommitted{items: 50, expires: 20, draw: true}, true},
 		"few, some time":     {running, false},
 		"enough, some time":  {with(func(u *uncommitted) { u.items = 100 }), true},
 		"enough, too early":  {with(func(u *uncommitted) { u.items, u.oldest = 100, time.Second }), false},

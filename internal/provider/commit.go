@@ -70,6 +70,10 @@ func (p *Provider) dueJobs(now time.Time) []*job {
 
 func (p *Provider) uncommittedLocked(j *job, now time.Time) uncommitted {
 	u := uncommitted{idle: j.queued == 0 && j.running == 0, flush: j.flush, expires: 1 << 62}
+	if u.draw = j.commons; u.draw && len(j.loose) > 0 {
+		oldest := j.loose[0].as
+		u.drawn = len(oldest.todo) == 0 && oldest.running == 0
+	}
 	ranges := 0
 	for _, c := range j.loose {
 		u.items += c.n()
@@ -636,6 +640,8 @@ func (p *Provider) follow(ctx context.Context) error {
 			case lifecycle.EventBatch:
 				if b := p.batches[e.Batch]; b != nil {
 					nudge(b.wake)
+				} else if j := p.jobs[e.Job]; j != nil && j.commons && e.Phase == lifecycle.Committed {
+					nudge(p.idleSoon)
 				}
 			case lifecycle.EventJob:
 				if j := p.jobs[e.Job]; j != nil {

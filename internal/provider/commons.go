@@ -31,10 +31,12 @@ func (p *Provider) volunteer(ctx context.Context) {
 		case <-t.C:
 		case <-p.idleSoon:
 		}
-		if p.idle() {
-			if err := p.draw(ctx); err != nil && ctx.Err() == nil {
-				p.log.Warn("cannot ask for work of the commons: trying again", "err", err)
-			}
+		err := p.skipTaken(ctx)
+		if err == nil && p.idle() {
+			err = p.draw(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("cannot ask for work of the commons: trying again", "err", err)
 		}
 		if execute.Sleep(ctx, min(volunteerEvery, p.Poll)) != nil {
 			return
@@ -56,6 +58,33 @@ func (p *Provider) idle() bool {
 		}
 	}
 	return true
+}
+
+// skipTaken takes what others have committed meanwhile out of the queue: draws of two
+// providers may overlap, and nobody is paid for a copy too many.
+func (p *Provider) skipTaken(ctx context.Context) error {
+	var open []*job
+	p.mu.Lock()
+	for _, j := range p.jobs {
+		if j.commons && j.queued > 0 {
+			open = append(open, j)
+		}
+	}
+	p.mu.Unlock()
+	for _, j := range open {
+		on, err := p.Ledger.Job(ctx, j.id)
+		if err != nil {
+			return fmt.Errorf("job %s of the commons: %w", j.id.Short(), err)
+		}
+		full := fullItems(on)
+		p.mu.Lock()
+		for _, as := range j.assigns[min(j.first, len(j.assigns)):] {
+			p.unqueueLocked(as, full)
+		}
+		p.mu.Unlock()
+		nudge(p.batchSoon)
+	}
+	return nil
 }
 
 // draw queues the next items that the newest epoch's beacon gives this provider and
@@ -224,6 +253,7 @@ func (p *Provider) putBackLocked(pc *piece, done int) {
 		rs[k] = work.Range{Lo: i, Hi: i + 1}
 	}
 	j.running -= uint64(len(left))
+	pc.as.running -= len(left)
 	if j.state == jobClosed || j.state == jobRefused {
 		j.have.remove(work.NewRangeSet(rs...))
 		return

@@ -197,3 +197,42 @@ func TestDeliveryIsClaimed(t *testing.T) {
 		})
 	}
 }
+
+// TestEquivocationIsReported has the indexer sign one range to two providers under
+// one attempt: the one that comes second finds it on the chain, and the indexer's
+// bond pays.
+func TestEquivocationIsReported(t *testing.T) {
+	t.Parallel()
+	for _, attempt := range []uint32{0, 1} { // another attempt is a copy, and no fault
+		t.Run(fmt.Sprint("attempt ", attempt), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			a, b := w.provider("prov-a", &toy{slots: 2}), w.provider("prov-b", &toy{slots: 2})
+			w.checker("check-1", &toy{}, w.chain)()
+			w.tick()
+			a.start()
+			b.start()
+			s := w.job(100, work.TierEconomic, func(s *work.JobSpec) { s.MaxCopies = 2 })
+			x, y := w.dial(a), w.dial(b)
+			x.introduce(s)
+			y.introduce(s)
+			x.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 60})
+			x.flush(s)
+			w.settled(s, 60)
+			y.assign(s, "prov-b", attempt, 100, work.Range{Lo: 40, Hi: 100})
+			y.flush(s)
+			w.settled(s, 120)
+			q, err := w.chain.Party(t.Context(), lifecycle.RoleIndexer, "owner")
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := w.params.IndexerBond
+			if attempt == 0 {
+				want = 0
+			}
+			if q.Bond != want || (q.Convictions == 1) != (attempt == 0) {
+				t.Errorf("the indexer: %+v, want a bond of %s", q, want)
+			}
+		})
+	}
+}

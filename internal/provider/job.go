@@ -72,6 +72,8 @@ type assign struct {
 	a     work.Assignment
 	bytes []byte
 	todo  work.RangeSet // the first range shrinks from below
+
+	running int // items in workers, or on their way to the disk
 }
 
 // chunk is finished items of one assignment: written, sent and committed as one.

@@ -135,6 +135,7 @@ func (p *Provider) cutLocked(as *assign) *piece {
 		p.queued -= k
 	}
 	j.running += k
+	as.running += int(k)
 	return pc
 }
 

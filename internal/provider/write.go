@@ -73,6 +73,7 @@ func (p *Provider) gather(pending map[uint64]*open, pc *piece) {
 	}
 	p.mu.Lock()
 	pc.as.job.running -= uint64(len(pc.items))
+	pc.as.running -= len(pc.items)
 	p.mu.Unlock()
 }
 

@@ -107,9 +107,17 @@ func (k Keeper) Held(ctx context.Context) (work.Amount, error) {
 	return work.Amount(v), err
 }
 
-// Recount is the sum of all escrows by a walk over every record.
+// Recount is the sum of all escrows by a walk over every record, whose own sums must
+// be right: what came in is there, was paid, fined or returned.
 func (k Keeper) Recount(ctx context.Context) (sum work.Amount, err error) {
 	err = k.jobs.Walk(ctx, nil, func(_ []byte, j lifecycle.Job) (bool, error) {
+		in := j.ToppedUp
+		if !j.Commons {
+			in += j.Spec.Escrow + j.Spec.CheckEscrow
+		}
+		if out := heldBy(&j) + j.PaidWork + j.PaidChecks + j.Fined + j.Refunded; in != out {
+			return true, fmt.Errorf("job %s took %s, its record says %s", j.ID, in, out)
+		}
 		var err error
 		sum, err = sum.Add(heldBy(&j))
 		return err != nil, err

@@ -85,35 +85,41 @@ func (k Keeper) Do(ctx context.Context, f func(lifecycle.Machine) error) error {
 }
 
 // EndBlock lets the machines do what is due at this height. Should that fail as a
-// whole, each record is tried by itself, and those that fail are left as they are
-// and told in the log: a broken record must not stop the chain.
+// whole, each record is tried by itself, then the queue of disputes and the epoch of
+// the commons, and those that fail are left as they are and told in the log: a broken
+// record must not stop the chain.
 func (k Keeper) EndBlock(ctx sdk.Context) error {
 	due, err := k.due(ctx, ctx.BlockHeight())
 	if err != nil {
 		return err
 	}
-	err = k.endBlock(ctx, due)
+	err = k.whole(ctx, due, lifecycle.Machine.EndBlock)
 	if err == nil {
 		return nil
 	}
 	ctx.Logger().Error("end of block failed as a whole: trying record by record", "height", ctx.BlockHeight(), "err", err)
 	for _, one := range split(due) {
-		if err := k.endBlock(ctx, one); err != nil {
+		if err := k.whole(ctx, one, func(m lifecycle.Machine) error { return m.EndRecords(one) }); err != nil {
 			ctx.Logger().Error("a record is stuck: its turn was left out", "height", ctx.BlockHeight(), "due", fmt.Sprint(one), "err", err)
+		}
+	}
+	for _, part := range []func(lifecycle.Machine) error{lifecycle.Machine.EndQueue, lifecycle.Machine.EndEpoch} {
+		if err := k.whole(ctx, lifecycle.Due{}, part); err != nil {
+			ctx.Logger().Error("a part of the block's end is stuck: it was left out", "height", ctx.BlockHeight(), "err", err)
 		}
 	}
 	return nil
 }
 
-// endBlock does what is due, whole or not at all.
-func (k Keeper) endBlock(ctx sdk.Context, due lifecycle.Due) (err error) {
+// whole does a part of a block's end, whole or not at all.
+func (k Keeper) whole(ctx sdk.Context, due lifecycle.Due, part func(lifecycle.Machine) error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
 	inner, write := ctx.CacheContext()
-	if err := (lifecycle.Machine{S: &state{ctx: inner, k: k, dueNow: due}}).EndBlock(); err != nil {
+	if err := part(lifecycle.Machine{S: &state{ctx: inner, k: k, dueNow: due}}); err != nil {
 		return err
 	}
 	write()

@@ -123,8 +123,15 @@ func TestStuckRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.do(t, func(m lifecycle.Machine) error { return m.S.WakeBatch(p.UnbondHeight, work.Hash{9}) }) // there is no such batch
-	w.ctx = w.ctx.WithBlockHeight(p.UnbondHeight)
+	// There is no such batch, no such dispute, and no such job of the commons. All are
+	// due when the next epoch begins.
+	epoch := lifecycle.LocalParams().CommonsEpochBlocks
+	height := (p.UnbondHeight + epoch) / epoch * epoch
+	w.do(t, func(m lifecycle.Machine) error {
+		return errors.Join(m.S.WakeBatch(height, work.Hash{9}), m.S.WakeParty(height, lifecycle.RoleProvider, account),
+			m.S.SetCourt(lifecycle.Court{Tail: 1}), m.S.SetCommons(&lifecycle.Commons{Jobs: []work.JobID{{8}}}))
+	})
+	w.ctx = w.ctx.WithBlockHeight(height)
 	if err := w.k.EndBlock(w.ctx); err != nil {
 		t.Fatal(err)
 	}

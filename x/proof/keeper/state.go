@@ -138,10 +138,17 @@ func (s *state) SetSuspension(program work.Hash, v *lifecycle.Suspension) error 
 func (s *state) Commons() (*lifecycle.Commons, error)  { return s.k.Reward.Commons(s.ctx) }
 func (s *state) SetCommons(c *lifecycle.Commons) error { return s.k.Reward.SetCommons(s.ctx, c) }
 
+// maxEvidenceBytes bounds what a batch's assignments take of the store: some 16,000
+// ranges.
+const maxEvidenceBytes = 256 << 10
+
 func (s *state) SetEvidence(id work.BatchID, parts []lifecycle.Part) error {
 	b, err := (&types.QueryEvidenceResponse{Parts: types.FromParts(parts)}).Marshal()
 	if err != nil {
 		return err
+	}
+	if len(b) > maxEvidenceBytes {
+		return fmt.Errorf("%w: the assignments of the batch have %d bytes, the chain keeps at most %d: commit less at once", lifecycle.ErrRefused, len(b), maxEvidenceBytes)
 	}
 	return s.k.evidence.Set(s.ctx, id[:], b)
 }

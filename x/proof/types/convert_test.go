@@ -31,7 +31,9 @@ func FuzzMessages(f *testing.F) {
 	commit := &MsgCommitBatch{Parts: FromParts([]lifecycle.Part{{Items: work.RangeSet{{Lo: 1, Hi: 3}}}}), Root: FromNode(work.Node{Fuel: 1})}
 	open := &MsgOpenBatch{Openings: FromOpenings([]lifecycle.ItemOpening{{Path: []work.Node{{Fuel: 6}}}})}
 	reveal := &MsgRevealBatch{Leaves: FromLeaves([]work.Leaf{{Outcome: work.Outcome{Kind: work.Exited}}})}
-	for _, m := range []interface{ Marshal() ([]byte, error) }{commit, open, reveal} {
+	evidence := &QueryEvidenceResponse{Parts: commit.Parts}
+	claim, decide := &MsgClaimDelivery{Sender: "a", Batch: make([]byte, 32), Position: 1}, &MsgDecide{Authority: "a", Batch: make([]byte, 32), Uphold: true}
+	for _, m := range []interface{ Marshal() ([]byte, error) }{commit, open, reveal, evidence, claim, decide} {
 		b, err := m.Marshal()
 		if err != nil {
 			f.Fatal(err)
@@ -44,6 +46,18 @@ func FuzzMessages(f *testing.F) {
 			_, _ = ToParts(c.Parts)
 			_, _ = c.Root.Work()
 		}
+		var e QueryEvidenceResponse
+		if e.Unmarshal(b) == nil {
+			if parts, err := ToParts(e.Parts); err == nil {
+				again, err := ToParts(FromParts(parts))
+				if err != nil || !reflect.DeepEqual(parts, again) {
+					t.Errorf("parts %+v became %+v, %v", parts, again, err)
+				}
+			}
+		}
+		var cd MsgClaimDelivery
+		var de MsgDecide
+		_, _ = cd.Unmarshal(b), de.Unmarshal(b)
 		var o MsgOpenBatch
 		if o.Unmarshal(b) == nil {
 			_, _ = ToOpenings(o.Openings)
