@@ -4,8 +4,11 @@ GO ?= go
 GOFLAGS_BUILD = -ldflags "-s -w -X github.com/gotong-network/gotong/internal/version.Version=$(VERSION)"
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 PREFIX ?= /usr/local
+# Seeds of each attack of `make adversaries`: on lifecycle, and on the keepers too.
+SEEDS ?= 1000
+KEEPERS ?= 12
 
-.PHONY: all build demo test check deps gen-check gen fuzz sim-long bench bench-keep install dist clean
+.PHONY: all build demo test check deps gen-check gen fuzz sim-long bench bench-keep adversaries install dist clean
 
 all: build
 
@@ -47,6 +50,9 @@ bench: build deps               ## side by side with a peer; writes bench/result
 
 bench-keep: bench            ## keep the figures of this machine in the repository
 	cp bench/results/latest.txt bench/kept.txt
+
+adversaries:                 ## try every attack in virtual time; keeps the table in docs/adversaries.md
+	$(GO) run ./internal/adversary/trial/adversaries -seeds $(SEEDS) -keepers $(KEEPERS) -write docs/adversaries.md
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin

@@ -74,20 +74,17 @@ func (b *Batch) provide(now func(*Batch) bool, msg func() ledger.Msg) {
 }
 
 func (b *Batch) openings() []lifecycle.ItemOpening {
-	l, err := b.now.Openings(b.Nodes)
-	if err != nil {
-		b.w.fault("openings: %w", err)
+	l := make([]lifecycle.ItemOpening, len(b.now.Draws))
+	for i := range b.now.Draws {
+		at := b.positionOf(&b.now.Draws[i])
+		l[i] = lifecycle.ItemOpening{Position: at, Node: b.Nodes[at], Path: b.tree.path(at)}
 	}
 	return l
 }
 
 func (b *Batch) answer() ledger.Msg {
 	at := b.now.Dispute.Items[0].Position
-	path, err := work.Path(b.Nodes, at)
-	if err != nil {
-		b.w.fault("path: %w", err)
-	}
-	return ledger.AnswerChallenge{Batch: b.ID, Opening: lifecycle.ItemOpening{Position: at, Node: b.Nodes[at], Path: path}, Leaf: b.Leaves[at]}
+	return ledger.AnswerChallenge{Batch: b.ID, Opening: lifecycle.ItemOpening{Position: at, Node: b.Nodes[at], Path: b.tree.path(at)}, Leaf: b.Leaves[at]}
 }
 
 // check lets the drawn checkers execute and commit.

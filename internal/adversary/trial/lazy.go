@@ -20,7 +20,7 @@ func watched(w *World, tier work.Tier, batches int) *Checker {
 func lazy() (l []Attack) {
 	add := func(name string, tier work.Tier, change func(w *World, c *Checker)) {
 		l = append(l, Attack{ID: fmt.Sprintf("5%c", 'a'+len(l)), Name: name, Most: 3000, Describe: func(w *World, cheat bool) {
-			c := watched(w, tier, 20)
+			c := watched(w, tier, 15)
 			if cheat {
 				change(w, c)
 			}

@@ -43,7 +43,7 @@ func ring() (l []Attack) {
 			}
 		}})
 	}
-	add(Attack{Name: "ring with 33 % of checker bond, 200 one-item batches at once, all false, slow where caught", Detects: true, Slow: true, Describe: slowRing})
+	add(Attack{Name: "ring with 33 % of checker bond, 120 one-item batches at once, all false, slow where caught", Detects: true, Slow: true, Describe: slowRing})
 	add(Attack{Name: "ring of 33 % split over 30 checkers", Detects: true, Describe: func(w *World, cheat bool) {
 		p := single(w, work.TierEconomic, 30, 24)
 		joinRing(w, 30, 333, cheat)
@@ -88,8 +88,8 @@ func ring() (l []Attack) {
 // slowRing is a ring that delays the conviction of what was caught, so that the rest
 // may settle before.
 func slowRing(w *World, cheat bool) {
-	p := single(w, work.TierEconomic, 200, 1)
-	p.Burst = 200
+	p := single(w, work.TierEconomic, 120, 1)
+	p.Burst = 120
 	joinRing(w, 3, 333, cheat)
 	if cheat {
 		p.Compute = all
@@ -132,8 +132,8 @@ func exhaust() Attack {
 			own := w.job("ownclient", evil, work.TierAssured, 5000, w.P.MinPrice)
 			own.Spec.Escrow = 5 * gtg
 			own.Spec.CheckEscrow = 5 * gtg
-			filler := w.provider("filler", evil, own, 45, 30)
-			filler.Burst = 45
+			filler := w.provider("filler", evil, own, 41, 24)
+			filler.Burst = 41
 			late := func(b *Batch) bool { return b.w.height >= b.now.Deadline }
 			filler.Opens, filler.Reveals = late, late
 			j := w.job("client", honest, work.TierEconomic, 24, dear)

@@ -81,6 +81,9 @@ type Row struct {
 	Longest     int64
 }
 
+// leastForMean is the least number of runs from which a mean says anything.
+const leastForMean = 100
+
 // Sum sums up the pairs of an attack. z is the bound of a deviation, in standard
 // deviations: see Bound.
 func Sum(a Attack, pairs []Pair, z float64) *Row {
@@ -107,7 +110,7 @@ func Sum(a Attack, pairs []Pair, z float64) *Row {
 	if r.ChiSquare = drawn.chiSquare(); r.ChiSquare > chiSquare99_9 {
 		r.Why = append(r.Why, fmt.Errorf("draws of the commons are not even: χ² = %.1f over %d parts, at most %.1f with p = 0.001", r.ChiSquare, buckets, chiSquare99_9))
 	}
-	if a.Mean && r.Mean+z*r.Error >= 0 {
+	if a.Mean && len(pairs) >= leastForMean && r.Mean+z*r.Error >= 0 {
 		r.Why = append(r.Why, fmt.Errorf("on average the attack pays %.3f ± %.3f gtg: it must lose at %.1f standard errors", r.Mean, r.Error, z))
 	}
 	if a.Detects {

@@ -12,7 +12,7 @@ func garbage() (l []Attack) {
 		l = append(l, Attack{
 			ID: fmt.Sprintf("1%c", 'a'+i), Name: fmt.Sprintf("garbage worker, tier %s", t), Detects: true, Most: 2000,
 			Describe: func(w *World, cheat bool) {
-				p := single(w, t, 4, 24)
+				p := single(w, t, 3, 24)
 				if cheat {
 					p.Compute = all
 				}

@@ -149,6 +149,7 @@ type Batch struct {
 	Items    work.RangeSet
 	Leaves   []work.Leaf
 	Nodes    []work.Node
+	tree     *tree
 	Salt     work.Hash
 	False    []uint64 // positions whose leaf is a lie
 
@@ -500,10 +501,11 @@ func (w *World) compute(p *Provider, j *Job, items work.RangeSet) (*Batch, ledge
 		b.Nodes = append(b.Nodes, work.ItemNode(leaf.Fuel, hash, work.ItemSalt(b.Salt, j.ID, k)))
 		most = max(most, leaf.Fuel)
 	}
-	root, err := work.Root(b.Nodes)
-	if err != nil {
+	var err error
+	if b.tree, err = grow(b.Nodes); err != nil {
 		panic(err)
 	}
+	root := b.tree.node
 	b.ID = work.BatchIDOf(chainName, j.ID, p.Account, items, root)
 	part := lifecycle.Part{Items: items}
 	if !j.commons {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -27,6 +28,7 @@ func main() {
 	only := flag.String("attack", "", "only attacks whose id begins so, separated by commas")
 	write := flag.String("write", "", "keep the table in this file, between its markers")
 	flag.Parse()
+	debug.SetGCPercent(400) // many small worlds: memory is cheaper than collecting
 	if *only != "" {
 		o.Only = strings.Split(*only, ",")
 	}
