@@ -20,6 +20,7 @@ import (
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
+	registrytypes "github.com/gotong-network/gotong/x/registry/types"
 	rewardtypes "github.com/gotong-network/gotong/x/reward/types"
 )
 
@@ -62,7 +63,7 @@ func TestSimulation(t *testing.T) {
 			if err := s.chain.Fork(); err != nil {
 				t.Fatalf("seed %d: the state of height %d cannot be exported and imported: %v", seed, s.chain.Height(), err)
 			}
-			s.block(0)
+			s.block(0, func() {})
 			s.audit()
 			s.run(10, *simOps)
 			s.audit()
@@ -98,7 +99,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]int{}, refused: map[string]int{},
 		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}}
 	p := lifecycle.LocalParams()
-	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 6, 6, 6, 6, 4
+	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 10, 10, 10, 10, 5
 	p.UnbondBlocks, p.ClosingBlocks, p.GovernanceBlocks, p.CommonsEpochBlocks = 20, 20, 10, 8
 	p.FuelPerBlock, p.LookPermille, p.VestBlocks, p.ConvictionBlocks, p.MaxDisputes = 1e10, 300, 24, 200, 3
 	g := app.GenesisConfig{Chain: simChain, Params: p, Governance: app.Governance{Voting: 5e9, Deposit: 10 * gtg}}
@@ -120,7 +121,8 @@ func newSim(t *testing.T, seed uint64) *sim {
 	for i := range byte(simAccounts) {
 		chain.AddKey(secret(i))
 	}
-	s.block(0)
+	s.block(0, func() {}) // a chain that begins has no state to ask
+	s.block(1, s.prelude)
 	return s
 }
 
@@ -128,22 +130,22 @@ func secret(i byte) [32]byte { return [32]byte{30: 7, 31: i + 1} }
 
 func (s *sim) run(blocks, ops int) {
 	for range blocks {
-		s.block(ops)
+		s.block(ops, s.operate)
 		if s.chain.Height()%25 == 0 {
 			s.audit()
 		}
 	}
 }
 
-// block makes a block of random operations and looks at it.
-func (s *sim) block(ops int) {
+// block makes a block of operations and looks at it.
+func (s *sim) block(ops int, operate func()) {
 	s.t.Helper()
 	s.sent, s.records = nil, map[work.BatchID]*lifecycle.Batch{}
-	if ops > 0 { // a chain that begins has no state to ask
+	if ops > 0 {
 		s.read()
 	}
 	for range ops {
-		s.operate()
+		operate()
 	}
 	b, err := s.chain.Advance()
 	if err != nil {
@@ -182,7 +184,10 @@ func (s *sim) decode(b []byte, v any) {
 	}
 }
 
-// read learns what may have changed, and that no batch is stuck.
+// sweepBlocks is how often all batches that have not ended are looked at.
+const sweepBlocks = 5
+
+// read learns what may have changed.
 func (s *sim) read() {
 	s.t.Helper()
 	var p prooftypes.QueryParamsResponse
@@ -193,24 +198,61 @@ func (s *sim) read() {
 	s.query("/gotong.reward.v1.Query/Commons", &rewardtypes.QueryCommonsRequest{}, &c)
 	s.commons = &lifecycle.Commons{}
 	s.decode(c.Commons, s.commons)
-	s.batches = slices.DeleteFunc(s.batches, func(r *simBatch) bool {
-		var res prooftypes.QueryBatchResponse
-		if err := s.chain.Query("/gotong.proof.v1.Query/Batch", &prooftypes.QueryBatchRequest{Batch: r.id[:]}, &res); err != nil {
-			return true // its commit was refused
-		}
+	if s.chain.Height()%sweepBlocks == 0 {
+		s.sweep()
+	}
+}
+
+// record is a batch at the last block, nil if there was none.
+func (s *sim) record(id work.BatchID) *lifecycle.Batch {
+	s.t.Helper()
+	if b, ok := s.records[id]; ok {
+		return b
+	}
+	s.records[id] = nil // not yet committed, or refused
+	var res prooftypes.QueryBatchResponse
+	if err := s.chain.Query("/gotong.proof.v1.Query/Batch", &prooftypes.QueryBatchRequest{Batch: id[:]}, &res); err == nil {
 		b := &lifecycle.Batch{}
 		s.decode(res.Batch, b)
-		s.records[r.id] = b
+		s.records[id] = b
 		s.seen[b.Phase]++
+	}
+	return s.records[id]
+}
+
+// sweep forgets the batches that have ended or were refused, and sees that none is
+// stuck.
+func (s *sim) sweep() {
+	s.t.Helper()
+	s.batches = slices.DeleteFunc(s.batches, func(r *simBatch) bool {
+		b := s.record(r.id)
+		if b == nil {
+			return true
+		}
 		if b.Phase.Final() {
 			s.ended[b.Phase]++
 			return true
 		}
-		if b.Phase != lifecycle.Queued && b.Deadline <= s.chain.Height() {
+		if b.Deadline != 0 && b.Deadline <= s.chain.Height() {
 			s.fatal("batch %s is %s beyond its deadline %d", b.ID, b.Phase, b.Deadline)
+		}
+		if r.idle++; b.Deadline != 0 || b.Phase == lifecycle.Queued || s.waits(b) {
+			r.idle = 0
+		} else if r.idle > 2 {
+			s.fatal("batch %s is %s and waits for nobody", b.ID, b.Phase)
 		}
 		return false
 	})
+}
+
+// waits reports whether an older batch of the provider is undecided: b is not paid
+// before it.
+func (s *sim) waits(b *lifecycle.Batch) bool {
+	var res registrytypes.QueryPartyResponse
+	s.query("/gotong.registry.v1.Query/Party", &registrytypes.QueryPartyRequest{Role: uint32(lifecycle.RoleProvider), Account: string(b.Provider)}, &res)
+	var p lifecycle.Party
+	s.decode(res.Party, &p)
+	return slices.ContainsFunc(p.Open, func(o lifecycle.OpenBatch) bool { return !o.Cleared && o.Height <= b.CommitHeight })
 }
 
 // audit has the chain walk over all its records.

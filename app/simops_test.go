@@ -41,12 +41,28 @@ type simJob struct {
 type simBatch struct {
 	id       work.BatchID
 	job      work.JobID
+	client   work.Address
 	provider work.Address
 	items    work.RangeSet
 	leaves   []work.Leaf
 	nodes    []work.Node
 	salt     work.Hash
 	ring     bool // its checkers echo the provider
+	idle     int  // blocks in which it had no deadline and waited for nobody
+}
+
+// prelude has everybody bonded and some jobs posted, so that short runs come to
+// something.
+func (s *sim) prelude() {
+	for i, a := range s.accounts {
+		for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
+			s.msg(a, ledger.Register{Role: role, Peer: sign.PublicKey{byte(i), 1}, Bond: 200 * gtg})
+		}
+	}
+	for i := range 3 {
+		s.msg(s.accounts[i], ledger.Register{Role: lifecycle.RoleIndexer, Peer: s.indexerKey(i).Public(), Bond: 100 * gtg})
+		s.createJob()
+	}
 }
 
 // operate sends one random operation.
@@ -55,7 +71,7 @@ func (s *sim) operate() {
 		weight int
 		do     func()
 	}{
-		{60, s.duty}, {4, s.createJob}, {10, s.commitBatch}, {3, s.commitCommons}, {1, s.cancelJob}, {4, s.register}, {1, s.unbond},
+		{120, s.duty}, {4, s.createJob}, {8, s.commitBatch}, {3, s.commitCommons}, {1, s.cancelJob}, {4, s.register}, {1, s.unbond},
 		{2, s.equivocate}, {2, s.accuse}, {2, s.send}, {3, s.stake}, {3, s.propose}, {3, s.vote}, {2, s.garbage},
 	}
 	sum := 0
@@ -92,6 +108,16 @@ func (s *sim) chance(permille int) bool { return s.rng.IntN(1000) < permille }
 func pick[T any](s *sim, l []T) T { return l[s.rng.IntN(len(l))] }
 
 func (s *sim) account() work.Address { return pick(s, s.accounts) }
+
+// due picks one of those from whom something is awaited, most often.
+func due[T any](s *sim, l []T, awaited func(T) bool) T {
+	for range 6 {
+		if v := pick(s, l); awaited(v) {
+			return v
+		}
+	}
+	return pick(s, l)
+}
 
 // amount is a random amount, most often small.
 func (s *sim) amount(most work.Amount) work.Amount {
@@ -199,9 +225,9 @@ func (s *sim) commit(j *simJob, provider work.Address, part lifecycle.Part) {
 	s.nonce++
 	var e work.Encoder
 	e.U64(s.nonce)
-	r := &simBatch{job: j.id, provider: provider, items: part.Items, salt: work.Sum("salt", e.Bytes()), ring: s.chance(150)}
+	r := &simBatch{job: j.id, client: j.spec.Client, provider: provider, items: part.Items, salt: work.Sum("salt", e.Bytes()), ring: s.chance(80)}
 	lies := 0
-	if s.chance(250) || r.ring {
+	if s.chance(120) || r.ring {
 		lies = 100 << s.rng.IntN(4)
 	}
 	var most work.Fuel
@@ -229,9 +255,13 @@ func (s *sim) duty() {
 		return
 	}
 	r := pick(s, s.batches)
-	b := s.records[r.id]
+	b := s.record(r.id)
+	for try := 0; try < 4 && (b == nil || b.Phase.Final()); try++ {
+		r = pick(s, s.batches)
+		b = s.record(r.id)
+	}
 	if b == nil {
-		return // committed in this block
+		return
 	}
 	switch b.Phase {
 	case lifecycle.Opening:
@@ -241,7 +271,7 @@ func (s *sim) duty() {
 	case lifecycle.Revealing:
 		s.reveal(r, b)
 	case lifecycle.Window:
-		if s.chance(200) {
+		if r.ring || s.chance(200) {
 			s.challenge(r, b)
 		}
 	case lifecycle.Answering:
@@ -254,10 +284,10 @@ func (s *sim) duty() {
 			s.msg(r.provider, ledger.AnswerChallenge{Batch: r.id, Opening: lifecycle.ItemOpening{Position: at, Node: r.nodes[at], Path: path}, Leaf: r.leaves[at]})
 		}
 	case lifecycle.Voting:
-		v := pick(s, b.Dispute.Votes)
+		v := due(s, b.Dispute.Votes, func(v lifecycle.Vote) bool { return !v.Committed })
 		s.msg(v.Validator, ledger.CommitVote{Batch: r.id, Commitment: lifecycle.VoteCommitment(simChain, r.id, v.Validator, s.votes(r, b, v.Validator), r.salt)})
 	case lifecycle.Tallying:
-		v := pick(s, b.Dispute.Votes)
+		v := due(s, b.Dispute.Votes, func(v lifecycle.Vote) bool { return v.Committed && !v.Revealed })
 		s.msg(v.Validator, ledger.RevealVote{Batch: r.id, Salt: r.salt, Leaves: s.votes(r, b, v.Validator)})
 	}
 }
@@ -322,7 +352,7 @@ func (s *sim) votes(r *simBatch, b *lifecycle.Batch, validator work.Address) (l 
 }
 
 func (s *sim) check(r *simBatch, b *lifecycle.Batch) {
-	c := pick(s, b.Checks)
+	c := due(s, b.Checks, func(c lifecycle.Check) bool { return c.CommitHeight == 0 && !c.Missed })
 	if s.chance(970) {
 		s.msg(c.Checker, ledger.CommitCheck{Batch: r.id, Commitment: lifecycle.CheckCommitment(simChain, r.id, c.Checker, s.checked(r, b, &c), r.salt)})
 	}
@@ -340,7 +370,7 @@ func (s *sim) reveal(r *simBatch, b *lifecycle.Batch) {
 	if len(b.Checks) == 0 {
 		return
 	}
-	c := pick(s, b.Checks)
+	c := due(s, b.Checks, func(c lifecycle.Check) bool { return c.CommitHeight > 0 && !c.Revealed })
 	s.msg(c.Checker, ledger.RevealCheck{Batch: r.id, Salt: r.salt, Leaves: s.checked(r, b, &c)})
 }
 
@@ -348,16 +378,17 @@ func (s *sim) reveal(r *simBatch, b *lifecycle.Batch) {
 func (s *sim) challenge(r *simBatch, b *lifecycle.Batch) {
 	at := s.rng.Uint64N(b.N)
 	if s.chance(300) {
-		for _, j := range s.jobs {
-			if j.id == r.job {
-				s.msg(j.spec.Client, ledger.ClaimDelivery{Batch: r.id, Position: at})
-			}
-		}
+		s.msg(r.client, ledger.ClaimDelivery{Batch: r.id, Position: at})
 		return
 	}
 	for k := range b.N { // a wrong item, if there is one
 		if r.leaves[k] != truth(r.job, r.items.At(k)) && s.chance(800) {
 			at = k
+		}
+	}
+	for _, d := range b.Draws { // best one that the ring said is right
+		if r.ring && d.Opened && r.leaves[d.Position] != truth(r.job, r.items.At(d.Position)) {
+			at = d.Position
 		}
 	}
 	leaf := truth(r.job, r.items.At(at))
@@ -375,8 +406,9 @@ func (s *sim) accuse() {
 	if len(s.batches) == 0 {
 		return
 	}
-	if r := pick(s, s.batches); s.records[r.id] != nil {
-		s.challenge(r, s.records[r.id])
+	r := pick(s, s.batches)
+	if b := s.record(r.id); b != nil {
+		s.challenge(r, b)
 	}
 }
 
@@ -467,7 +499,7 @@ func (s *sim) propose() {
 // someBatch prefers a frozen one.
 func (s *sim) someBatch() work.BatchID {
 	for _, r := range s.batches {
-		if b := s.records[r.id]; b != nil && b.Phase == lifecycle.Frozen {
+		if b := s.record(r.id); b != nil && b.Phase == lifecycle.Frozen {
 			return r.id
 		}
 	}
