@@ -52,19 +52,16 @@ func lazy() (l []Attack) {
 	})
 	add("checker replays another's commitment", work.TierAssured, func(_ *World, c *Checker) {
 		c.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Leaves[at], 0 }
-		c.Commitment = func(_ *Checker, b *Batch, own work.Hash) work.Hash {
-			now, err := b.w.chain.Batch(b.w.ctx, b.ID)
-			if err != nil {
-				return own
-			}
-			for i := range now.Checks {
-				if o := &now.Checks[i]; o.CommitHeight != 0 && o.Checker != c.Account {
-					return o.Commitment
+		others := func(b *Batch) *lifecycle.Check {
+			for i := range b.now.Checks {
+				if o := &b.now.Checks[i]; o.CommitHeight != 0 && o.Checker != c.Account {
+					return o
 				}
 			}
-			return own
+			return nil
 		}
-		c.Commits = func(b *Batch) bool { return b.now.CheckOf(c.Account).Deadline <= b.w.height+10 }
+		c.Commits = func(b *Batch) bool { return others(b) != nil }
+		c.Commitment = func(_ *Checker, b *Batch, _ work.Hash) work.Hash { return others(b).Commitment }
 	})
 	add("checker is drawn and absent", work.TierEconomic, func(_ *World, c *Checker) {
 		c.Commits = func(*Batch) bool { return false }
@@ -72,18 +69,22 @@ func lazy() (l []Attack) {
 	add("checker commits and never reveals", work.TierEconomic, func(_ *World, c *Checker) {
 		c.Reveals = func(*Batch) bool { return false }
 	})
-	l = append(l, Attack{ID: fmt.Sprintf("5%c", 'a'+len(l)), Name: "checker copies the leaves that a worker with 20 % lies leaks", Most: 5000, Mean: true,
-		Describe: func(w *World, cheat bool) {
-			w.honestNetwork(4, 4)
-			j := w.job("client", honest, work.TierEconomic, 40*12, 1000) // a usual price: the stake is worth many items
-			p := w.provider("leaky", "accomplice", j, 40, 12)
-			p.Compute = share(w, 200)
-			p.funds = 1000 * gtg
-			c := w.checker("lazy", evil, 200*gtg)
-			if cheat {
-				c.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Leaves[at], 0 }
-			}
-		}})
+	for _, v := range []struct {
+		name  string
+		price work.Price
+	}{{"cheap", 1000}, {"dear", dear}} {
+		l = append(l, Attack{ID: fmt.Sprintf("5%c", 'a'+len(l)), Name: "checker copies the leaves that a worker with 20 % lies leaks, " + v.name + " items", Most: 5000, Mean: true,
+			Describe: func(w *World, cheat bool) {
+				w.honestNetwork(4, 4)
+				j := w.job("client", honest, work.TierEconomic, 30*12, v.price)
+				p := w.provider("leaky", evil+"'s friend", j, 30, 12)
+				p.Compute = share(w, 200)
+				c := w.checker("lazy", evil, 1000*gtg)
+				if cheat {
+					c.Finds = func(_ *Checker, b *Batch, at uint64) (work.Leaf, work.Fuel) { return b.Leaves[at], 0 }
+				}
+			}})
+	}
 	return l
 }
 
@@ -116,6 +117,17 @@ func withhold() (l []Attack) {
 		p.Job.Hides = true
 		if cheat {
 			p.Compute = share(w, 200)
+			p.Serves = func(b *Batch) bool { return !b.exposed() }
+		}
+	}})
+	add(Attack{Name: "ring of 33 % hides the inputs of dear one-item batches where caught, client offline", Detects: true, Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierEconomic, 30, 1)
+		joinRing(w, 3, 333, cheat)
+		p.Job.Hides = true
+		p.Job.Weigh = func(uint64) work.Fuel { return 30 * unit }
+		p.Job.Spec.Escrow, p.Job.Spec.CheckEscrow, p.Job.funds = 2000*gtg, 2000*gtg, 5000*gtg
+		if cheat {
+			p.Compute = all
 			p.Serves = func(b *Batch) bool { return !b.exposed() }
 		}
 	}})

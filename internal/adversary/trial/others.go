@@ -287,16 +287,11 @@ func referee() (l []Attack) {
 				return l, l.Fuel
 			}
 		}},
+		{"validator with 1/3 of the power is absent from disputes", func(v *Validator) { v.Commits = func(*Batch) bool { return false } }},
 	} {
 		l = append(l, Attack{ID: fmt.Sprintf("12%c", 'a'+i), Name: v.name, Most: 5000, Describe: judging(v.change)})
 	}
 	return l
-}
-
-// absent is the last part of attack 12.
-func absent() Attack {
-	return Attack{ID: "12c", Name: "validator with 1/3 of the power is absent from disputes", Most: 5000, Open: true,
-		Describe: judging(func(v *Validator) { v.Commits = func(*Batch) bool { return false } })}
 }
 
 // judging is a world with work for the referee, and one validator of the attacker's

@@ -1,7 +1,6 @@
 package trial
 
 import (
-	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -20,25 +19,5 @@ func Remaining() []Attack {
 				grind(w, by, true)
 			}
 		},
-	}, {
-		ID: "R2", Name: "attack 4h where the window is shorter than a conviction, as on a local network", Most: 5000, Open: true,
-		Describe: func(w *World, cheat bool) {
-			local := lifecycle.LocalParams()
-			w.P.OpenBlocks, w.P.RevealBlocks, w.P.VoteBlocks, w.P.WindowBlocks = local.OpenBlocks, local.RevealBlocks, local.VoteBlocks, local.WindowBlocks
-			slowRing(w, cheat)
-		},
-	}, {
-		ID: "R3", Name: "ring of 33 %, one-item batches, hides the inputs where caught, client offline", Most: 5000, Open: true,
-		Describe: func(w *World, cheat bool) {
-			p := single(w, work.TierEconomic, 60, 1)
-			joinRing(w, 3, 333, cheat)
-			p.Job.Hides = true
-			p.Job.Weigh = func(uint64) work.Fuel { return 30 * unit } // the fee is small beside it
-			p.Job.Spec.Escrow, p.Job.Spec.CheckEscrow, p.Job.funds = 4000*gtg, 4000*gtg, 9000*gtg
-			if cheat {
-				p.Compute = all
-				p.Serves = func(b *Batch) bool { return !b.exposed() }
-			}
-		},
-	}, absent()}
+	}}
 }

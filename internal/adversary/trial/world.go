@@ -455,7 +455,7 @@ func (w *World) commit(p *Provider, j *Job, items work.RangeSet) *Batch {
 	before := p.spent
 	b, msg := w.compute(p, j, items)
 	err := w.send(p.actor, msg)
-	if errors.Is(err, ledger.ErrFunds) && p.Owner == evil { // it bonds anew what it lost
+	if errors.Is(err, ledger.ErrFunds) && p.Owner != honest { // it bonds anew what it lost
 		if w.send(p.actor, ledger.Register{Role: lifecycle.RoleProvider, Peer: sign.PublicKey{1}, Bond: p.Bond}) == nil {
 			err = w.send(p.actor, msg)
 		}
