@@ -24,6 +24,7 @@ type Outcome struct {
 	False, Caught         int
 	P, Variance, Promised float64
 	PaidCaught            int // were paid although caught
+	Frozen                int // because checkers contradicted the referee
 	MostReferee           int // runs of one item
 	Longest               int64
 	Drawn                 Drawn
@@ -183,7 +184,12 @@ func (w *World) auditBatch(o *Outcome, b *Batch) {
 		return
 	}
 	o.Longest = max(o.Longest, b.Ended-b.Committed)
-	if most := longest(w.P) + w.queued(); b.Ended-b.Committed > most {
+	most := longest(w.P) + w.queued()
+	if b.frozen {
+		o.Frozen++
+		most += w.P.GovernanceBlocks
+	}
+	if b.Ended-b.Committed > most {
 		w.fault("batch of %s took %d blocks: at most %d", b.Provider.Name, b.Ended-b.Committed, most)
 	}
 	switch b.now.Phase {

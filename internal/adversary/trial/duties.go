@@ -54,6 +54,7 @@ func (b *Batch) refresh() bool {
 			b.voted[it.Position]++
 		}
 	}
+	b.frozen = b.frozen || now.Phase == lifecycle.Frozen
 	if len(now.Draws) > 0 && !b.drawn {
 		b.drawn = true
 		b.observe()

@@ -86,6 +86,26 @@ func ring() (l []Attack) {
 			}
 		}
 	}})
+	add(Attack{Name: "ring of 40 % contradicts the referee about a lie that was challenged: frozen, then convicted", Describe: func(w *World, cheat bool) {
+		p := single(w, work.TierAssured, 20, 4)
+		joinRing(w, 4, 400, cheat)
+		watcher := w.actor("watcher", honest, 1000*gtg)
+		if !cheat {
+			return
+		}
+		p.Compute = first(1)
+		w.EachBlock = func(w *World) {
+			for _, b := range w.open {
+				if b.refresh() && b.now.Phase == lifecycle.Window && !b.exposed() {
+					leaf, _ := p.Job.truth(b.Items.At(0))
+					w.duty(b, watcher, ledger.Challenge{Batch: b.ID, Leaf: leaf})
+				}
+			}
+			if p.Left == 0 && len(w.open) == 0 {
+				w.EachBlock = nil
+			}
+		}
+	}})
 	l = append(l, exhaust())
 	return l
 }
@@ -131,7 +151,7 @@ func joinRing(w *World, n int, permille uint64, cheat bool) {
 // client, until only the ring is left to check its false batch.
 func exhaust() Attack {
 	return Attack{
-		ID: "4x", Name: "ring exhausts the honest checkers' stakes, then lies", Most: 2000,
+		ID: "4z", Name: "ring exhausts the honest checkers' stakes, then lies", Most: 2000,
 		Describe: func(w *World, cheat bool) {
 			w.honestNetwork(5, 4)
 			own := w.job("ownclient", evil, work.TierAssured, 5000, w.P.MinPrice)

@@ -162,6 +162,7 @@ type Batch struct {
 	found     map[source][]work.Leaf
 	drawn     bool
 	claimed   bool
+	frozen    bool    // two checkers contradicted the referee
 	P, Closed float64 // chance that its draw catches it: exact, and as incentive says at least
 	Caught    bool    // an honest checker was drawn for a lie
 }
