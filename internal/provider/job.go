@@ -50,9 +50,11 @@ type job struct {
 	byBytes map[work.Hash]bool // assignments known, by the hash of their bytes
 	have    itemSet            // items queued, running or done
 	queued  uint64             // in some todo
-	running uint64             // in workers, or on their way to the disk
-	itemSec float64            // smoothed run time of an item
-	flush   bool
+	running uint64             // in workers, or on their way to the writer
+
+	unwritten int     // with the writer, not yet on disk
+	itemSec   float64 // smoothed run time of an item
+	flush     bool
 
 	chunks   map[uint64]*chunk
 	loose    []*chunk // done, in no batch, oldest first

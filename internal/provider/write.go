@@ -73,7 +73,7 @@ func (p *Provider) gather(pending map[uint64]*open, pc *piece) {
 	}
 	p.mu.Lock()
 	pc.as.job.running -= uint64(len(pc.items))
-	pc.as.running -= len(pc.items)
+	pc.as.job.unwritten += len(pc.items)
 	p.mu.Unlock()
 }
 
@@ -106,6 +106,15 @@ func (p *Provider) writeDue(pending map[uint64]*open) error {
 		return err
 	}
 	p.report(made)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range due { // only now is nothing of it on its way: a last batch takes all
+		n := len(o.ran) + len(o.failed)
+		o.as.running -= n
+		if o.as.job.unwritten -= n; o.as.job.flush {
+			nudge(p.batchSoon)
+		}
+	}
 	return nil
 }
 
