@@ -381,7 +381,7 @@ func (d *demo) report(ctx context.Context, members localnet.Members, before ledg
 	r.Items, r.Verified, r.Recomputed = outcome.Items, outcome.Verified.Len(), outcome.Counts.Recomputed
 	r.Client.Escrowed, r.Client.Paid, r.Client.Refunded = baseUnits(cost.Escrowed), baseUnits(cost.Paid()), baseUnits(cost.Refunded)
 	burned := after.FeeBurn + after.SlashBurn - before.FeeBurn - before.SlashBurn
-	minted := after.Minted - before.Minted
+	minted := after.Minted + after.MintedCommons - before.Minted - before.MintedCommons
 	r.Supply = supplyReport{
 		Before: baseUnits(before.Total), After: baseUnits(after.Total), Burned: baseUnits(burned), Minted: baseUnits(minted),
 		Conserved: conserved && before.Total-burned+minted == after.Total,
