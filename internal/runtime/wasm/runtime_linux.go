@@ -68,6 +68,9 @@ var errClosed = errors.New("the runtime is closed")
 // New makes the cache folder and starts nothing yet. The process must call
 // MaybeWorker first thing in main.
 func New(cfg Config) (*Runtime, error) {
+	if builtWithCgo {
+		return nil, errors.New("wasm runtime: this program was built with cgo, whose threads the sandbox of a worker cannot confine: build it with CGO_ENABLED=0")
+	}
 	cfg = cfg.withDefaults()
 	if cfg.Dir == "" || cfg.Blobs == nil {
 		return nil, errors.New("wasm runtime: want a cache folder and a source of blobs")

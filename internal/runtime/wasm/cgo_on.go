@@ -1,0 +1,6 @@
+//go:build cgo
+
+package wasm
+
+// builtWithCgo: threads of C would be outside of what the sandbox confines.
+const builtWithCgo = true
