@@ -24,6 +24,9 @@ func (s *store) check() {
 	if pool := f.in[lifecycle.PotCommons]; pool != s.commons.Pool {
 		panic(fmt.Sprintf("fake: height %d: the pool of the commons holds %s, its record says %s", s.height, pool, s.commons.Pool))
 	}
+	if s.commons.Emitted != v.MintedCommons {
+		panic(fmt.Sprintf("fake: height %d: %s minted for the commons, their record says %s", s.height, v.MintedCommons, s.commons.Emitted))
+	}
 	if s.height%recountBlocks == 0 {
 		var in [256]work.Amount
 		for p, a := range s.pots {

@@ -158,11 +158,19 @@ func (k Keeper) Burn(ctx context.Context, module string, amount work.Amount, why
 	return k.bank.BurnCoins(ctx, module, coins(amount))
 }
 
-// Balanced compares the supply with what was minted and burned.
+// Balanced compares the supply with what was minted and burned, and the commons'
+// record with what was minted for them.
 func (k Keeper) Balanced(ctx context.Context) error {
 	f, err := k.Flows(ctx)
 	if err != nil {
 		return err
+	}
+	c, err := k.Commons(ctx)
+	if err != nil {
+		return err
+	}
+	if c.Emitted != f.Commons {
+		return fmt.Errorf("%w: %s were minted for the commons, their record says %s", ErrMint, f.Commons, c.Emitted)
 	}
 	supply := k.bank.GetSupply(ctx, work.Denom).Amount
 	if !supply.IsUint64() || work.Amount(supply.Uint64()) != f.Total() || f.Minted > f.MayMint {

@@ -50,6 +50,10 @@ func TestMintInvariant(t *testing.T) {
 		}
 	}
 	must(k.Mint(ctx, 10_000, lifecycle.ReasonEmission))
+	if err := k.Balanced(ctx); !errors.Is(err, keeper.ErrMint) {
+		t.Errorf("an emission that the commons do not know: %v", err)
+	}
+	must(k.SetCommons(ctx, &lifecycle.Commons{Emitted: 10_000}))
 	if err := k.Mint(ctx, 1, lifecycle.ReasonMint); !errors.Is(err, keeper.ErrMint) {
 		t.Errorf("a reward without any fee: %v", err)
 	}
