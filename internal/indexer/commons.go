@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -12,9 +13,12 @@ import (
 // of them. It takes the results of whoever brings them, learns from the chain which
 // were paid, and gives them to everybody.
 
-// maxDrawn bounds the items of one job that a provider may have here unpaid: what
-// nobody drew for it is never paid, and must not fill the store.
-const maxDrawn = 1 << 20
+// maxDrawn bounds the items of one job that a provider may have here and that are
+// not verified: twice what two epochs can draw for it, and some more. What it invents
+// is never paid, and must not fill the store.
+func (x *Indexer) maxDrawn() uint64 {
+	return 1024 + 4*lifecycle.CommonsDraws*min(x.params.CommonsChunkItems, 1<<20)
+}
 
 // drawn takes results of the commons as if their items had been assigned: whether
 // they were drawn for the provider the chain says, when it commits. What failed on
@@ -22,7 +26,7 @@ const maxDrawn = 1 << 20
 func (x *Indexer) drawn(j *job, p *peer, d *delivery) {
 	d.failures = nil
 	s := j.state.byAddr[p.addr]
-	if s != nil && s.have.size() > maxDrawn {
+	if s != nil && j.state.verified.without(s.have.set()).Len() > x.maxDrawn() {
 		d.runs = nil
 	}
 	if len(d.runs) == 0 {

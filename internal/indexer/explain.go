@@ -45,6 +45,8 @@ func (x *Indexer) whyWaiting(j *job) string {
 		return "the job is not on the chain yet: it is handed out once its posting is included in a block"
 	case t.ledger && j.chain != lifecycle.JobOpen:
 		return "the job is closing or closed on the chain: nothing is handed out any more"
+	case j.rec.Commons:
+		return "the beacon draws items of the commons each epoch, for providers with nothing paid to do (see `gotong commons list`)"
 	case !j.serving(t):
 		return "the job was found on the chain and is about to be handed out"
 	case j.broke:
