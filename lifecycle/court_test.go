@@ -205,7 +205,7 @@ func TestClaimOfNonDelivery(t *testing.T) {
 		})
 		lost := sum(b, lifecycle.ReasonStake) + sum(b, lifecycle.ReasonReferee)
 		if delivered {
-			if b = r.until(lifecycle.Settled); lost != stake {
+			if r.until(lifecycle.Settled); lost != stake {
 				t.Errorf("a false claim cost %s of %s", lost, stake)
 			}
 		} else if b.Phase != lifecycle.Void || lost != 0 || sum(b, lifecycle.ReasonFee) != w.p.UnavailableFee {

@@ -2,7 +2,6 @@ package lifecycle_test
 
 import (
 	"flag"
-	"fmt"
 	"testing"
 
 	"github.com/gotong-network/gotong/internal/ledger"
@@ -325,7 +324,7 @@ func (x *explorationRun) auditLie(b *lifecycle.Batch) {
 	}
 	for i := range b.Checks {
 		if c := &b.Checks[i]; c.Revealed && x.actor(c.Checker).says == 0 {
-			x.t.Error(fmt.Sprintf("a lie was paid that %s checked", c.Checker))
+			x.t.Errorf("a lie was paid that %s checked", c.Checker)
 		}
 	}
 }

@@ -126,11 +126,11 @@ type world struct {
 	stakes    []work.Amount
 	stake     work.Amount // of all validators
 
-	clients, pool, outside work.Amount // clients' money; validators' fees of the day
-	genesis                work.Amount
-	workers                []*worker
-	sizes                  sizes
-	bondShare              uint64 // see measureBond
+	clients, pool work.Amount // clients' money; validators' fees of the day
+	genesis       work.Amount
+	workers       []*worker
+	sizes         sizes
+	bondShare     uint64 // see measureBond
 }
 
 // cell is the market of one class in one region.
