@@ -265,44 +265,55 @@ func open(text, passphrase string) ([]byte, error) {
 }
 
 // ClientKey is the key that this home's jobs name: who may ask an indexer about
-// them. It is made when it is first asked for. It holds no money, so it is kept
-// unencrypted, readable by its owner only.
+// them. It holds no money, so it is kept unencrypted, readable by its owner only.
 func (h *Home) ClientKey() (sign.PrivateKey, error) {
-	path := h.Path("client", "key")
+	k, err := h.SeedKey("client", "key")
+	if errors.Is(err, ErrDamaged) {
+		return k, fmt.Errorf("%w; or remove it and lose the way to running jobs", err)
+	}
+	return k, err
+}
+
+// SeedKey is the key whose seed a file of the home holds, in hex. It is made when it
+// is first asked for; of two processes that do so at once, one wins and both use
+// its key. Only keys that hold no money are kept so. A file that holds no seed is
+// ErrDamaged.
+func (h *Home) SeedKey(parts ...string) (sign.PrivateKey, error) {
+	path := h.Path(parts...)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return h.newClientKey(path)
+		if err := makeSeed(path); err != nil {
+			return sign.PrivateKey{}, err
+		}
+		b, err = os.ReadFile(path)
 	}
 	if err != nil {
 		return sign.PrivateKey{}, err
 	}
 	var seed [32]byte
 	if n, err := hex.Decode(seed[:], bytes.TrimSpace(b[:min(len(b), 65)])); err != nil || n != len(seed) {
-		return sign.PrivateKey{}, fmt.Errorf("%s: %w: want 64 hex digits; restore it from a copy, or remove it and lose the way to running jobs", path, ErrDamaged)
+		return sign.PrivateKey{}, fmt.Errorf("%s: %w: want 64 hex digits; restore it from a copy", path, ErrDamaged)
 	}
 	return sign.FromSeed(seed), nil
 }
 
-// newClientKey makes the key; of two processes that do so at once, one wins and
-// both use its key.
-func (h *Home) newClientKey(path string) (sign.PrivateKey, error) {
+// makeSeed writes a new seed, unless another process was faster.
+func makeSeed(path string) error {
 	k, err := sign.NewKey()
 	if err != nil {
-		return k, err
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return k, err
+		return err
 	}
 	seed := k.Seed()
 	tmp := fmt.Sprintf("%s.%d", path, os.Getpid())
 	if err := WriteFile(tmp, []byte(hex.EncodeToString(seed[:])+"\n"), 0o600); err != nil {
-		return k, err
+		return err
 	}
 	defer os.Remove(tmp)
-	if err := os.Link(tmp, path); errors.Is(err, fs.ErrExist) {
-		return h.ClientKey()
-	} else if err != nil {
-		return k, err
+	if err := os.Link(tmp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
-	return k, nil
+	return nil
 }

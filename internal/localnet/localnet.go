@@ -11,7 +11,6 @@ package localnet
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +18,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +35,6 @@ import (
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/runtime/wasm"
 	"github.com/gotong-network/gotong/lifecycle"
-	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -244,34 +241,6 @@ func (n *Network) key(name string) (*home.Key, error) {
 	return k, n.home.SaveKey(k, "")
 }
 
-// peerKey loads a member's peer key, or makes it.
-func (n *Network) peerKey(name string) (sign.PrivateKey, error) {
-	path := n.home.Path("node", name, "peer.key")
-	b, err := os.ReadFile(path)
-	if err == nil {
-		var seed [32]byte
-		if len(b) != 65 {
-			return sign.PrivateKey{}, fmt.Errorf("%s: %w: want 64 hex digits", path, home.ErrDamaged)
-		}
-		if _, err := hex.Decode(seed[:], b[:64]); err != nil {
-			return sign.PrivateKey{}, fmt.Errorf("%s: %w: %v", path, home.ErrDamaged, err)
-		}
-		return sign.FromSeed(seed), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return sign.PrivateKey{}, err
-	}
-	k, err := sign.NewKey()
-	if err != nil {
-		return k, err
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return k, err
-	}
-	seed := k.Seed()
-	return k, home.WriteFile(path, []byte(hex.EncodeToString(seed[:])+"\n"), 0o600)
-}
-
 // startChain makes the genesis if there is none, and starts the validator.
 func (n *Network) startChain(ctx context.Context) error {
 	dir := n.home.Path("node", "chain")
@@ -438,7 +407,7 @@ func (n *Network) open(ctx context.Context, name string, roles func(*node.Config
 	if err != nil {
 		return nil, err
 	}
-	pk, err := n.peerKey(name)
+	pk, err := n.home.SeedKey("node", name, "peer.key")
 	if err != nil {
 		return nil, err
 	}
@@ -506,7 +475,7 @@ func (n *Network) registerOne(ctx context.Context, l ledger.Ledger, name string,
 	if err != nil {
 		return err
 	}
-	pk, err := n.peerKey(name)
+	pk, err := n.home.SeedKey("node", name, "peer.key")
 	if err != nil {
 		return err
 	}
