@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -103,6 +107,28 @@ func TestRunIsAFunction(t *testing.T) {
 	}
 	if err := run([]string{"-length", "2"}, nil, &out); err == nil {
 		t.Error("took a length of 2")
+	}
+}
+
+// TestPublishedTable computes the energies of the table in docs/commons anew.
+func TestPublishedTable(t *testing.T) {
+	t.Parallel()
+	f, err := os.Open("../../docs/commons/low-autocorrelation.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	lines, err := csv.NewReader(f).ReadAll()
+	if err != nil || len(lines) < 2 {
+		t.Fatalf("%d lines: %v", len(lines), err)
+	}
+	for _, l := range lines[1:] {
+		length, err1 := strconv.Atoi(l[0])
+		energy, err2 := strconv.Atoi(l[1])
+		s, err3 := parseHex(l[4], length)
+		if err := errors.Join(err1, err2, err3); err != nil || s.energy() != energy {
+			t.Errorf("length %s: energy %s is not its sequence's (%v)", l[0], l[1], err)
+		}
 	}
 }
 
