@@ -255,7 +255,7 @@ func TestJobSpec(t *testing.T) {
 	for i, change := range []func(*JobSpec){
 		func(s *JobSpec) { s.Chain = "" }, func(s *JobSpec) { s.Client = "" }, func(s *JobSpec) { s.Program.Size = 0 },
 		func(s *JobSpec) { s.ItemCount = 0 }, func(s *JobSpec) { s.ItemCount = MaxItems + 1 }, func(s *JobSpec) { s.Tier = TierNone },
-		func(s *JobSpec) { s.Tier = 9 }, func(s *JobSpec) { s.Limits.Fuel = 0 }, func(s *JobSpec) { s.Escrow = 0 },
+		func(s *JobSpec) { s.Tier = 9 }, func(s *JobSpec) { s.Limits.Fuel = 0 }, func(s *JobSpec) { s.MaxPrice = 0 },
 		func(s *JobSpec) { s.MaxCopies = 0 }, func(s *JobSpec) { s.DeadlineHeight = 0 }, func(s *JobSpec) { s.Indexer = sign.PublicKey{} },
 	} {
 		s := sampleJob()
