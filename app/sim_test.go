@@ -67,7 +67,7 @@ func TestSimulation(t *testing.T) {
 			s.audit()
 			s.run(10, *simOps)
 			s.audit()
-			t.Logf("seed %d: %d blocks, state %X; messages done %v; refused %v; batches %v", seed, s.chain.Height(), s.hash, s.done, s.refused, s.ended)
+			t.Logf("seed %d: %d blocks, state %X; messages done %v; refused %v; batches %v: %v", seed, s.chain.Height(), s.hash, s.done, s.refused, s.ended, s.whys)
 		})
 	}
 }
@@ -93,11 +93,12 @@ type sim struct {
 	done, refused map[string]int
 	ended         map[lifecycle.Phase]int
 	seen          map[lifecycle.Phase]int
+	whys          map[string]int
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]int{}, refused: map[string]int{},
-		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}}
+		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}, whys: map[string]int{}}
 	p := lifecycle.LocalParams()
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 10, 10, 10, 10, 5
 	p.UnbondBlocks, p.ClosingBlocks, p.GovernanceBlocks, p.CommonsEpochBlocks = 20, 20, 10, 8
@@ -231,6 +232,7 @@ func (s *sim) sweep() {
 		}
 		if b.Phase.Final() {
 			s.ended[b.Phase]++
+			s.whys[b.Why]++
 			return true
 		}
 		if b.Deadline != 0 && b.Deadline <= s.chain.Height() {

@@ -181,8 +181,11 @@ func truth(job work.JobID, i uint64) work.Leaf {
 	return work.Leaf{Input: h, Output: work.Sum("out", h[:]), Outcome: work.Outcome{Kind: work.Exited}, Fuel: 1e8 + work.Fuel(h[0])*1e7, Memory: h}
 }
 
+// maxLive is how many batches may be under way: more than that nobody serves.
+const maxLive = 60
+
 func (s *sim) commitBatch() {
-	if len(s.jobs) == 0 {
+	if len(s.jobs) == 0 || len(s.batches) > maxLive {
 		return
 	}
 	j := pick(s, s.jobs)
@@ -256,7 +259,7 @@ func (s *sim) duty() {
 	}
 	r := pick(s, s.batches)
 	b := s.record(r.id)
-	for try := 0; try < 4 && (b == nil || b.Phase.Final()); try++ {
+	for try := 0; try < 8 && (b == nil || b.Phase.Final() || b.Phase == lifecycle.Committed || b.Phase == lifecycle.Queued || b.Phase == lifecycle.Window && b.Deadline == 0); try++ {
 		r = pick(s, s.batches)
 		b = s.record(r.id)
 	}
@@ -317,7 +320,7 @@ func (s *sim) checked(r *simBatch, b *lifecycle.Batch, c *lifecycle.Check) (l []
 		at := b.Draws[d].Position
 		leaf := truth(r.job, r.items.At(at))
 		switch m := mood(c.Checker, r.id); {
-		case r.ring && m < 900:
+		case r.ring:
 			leaf = r.leaves[at]
 		case m < 30:
 			leaf.Memory = work.Hash{1}
@@ -377,7 +380,7 @@ func (s *sim) reveal(r *simBatch, b *lifecycle.Batch) {
 // challenge accuses a batch in its window: rightly, wrongly, or of not delivering.
 func (s *sim) challenge(r *simBatch, b *lifecycle.Batch) {
 	at := s.rng.Uint64N(b.N)
-	if s.chance(300) {
+	if !r.ring && s.chance(300) {
 		s.msg(r.client, ledger.ClaimDelivery{Batch: r.id, Position: at})
 		return
 	}
