@@ -13,6 +13,7 @@ import (
 
 	"github.com/cosmos/cosmos-sdk/codec/types"
 	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
+	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 	"github.com/cosmos/cosmos-sdk/types/tx"
 	"github.com/cosmos/cosmos-sdk/types/tx/signing"
 	auth "github.com/cosmos/cosmos-sdk/x/auth/types"
@@ -28,6 +29,10 @@ const (
 	// resendAfter is how long a transaction may stay out of the blocks before it is
 	// sent again.
 	resendAfter = 3 * time.Second
+	// liveBlocks is for how many heights a signed transaction may be included. Only
+	// when they are over is it signed again with another sequence number: a node may
+	// hold one that it cannot execute yet, and execute it later.
+	liveBlocks = 20
 	// fullPause is the wait before another try at a full mempool.
 	fullPause = 100 * time.Millisecond
 )
@@ -71,6 +76,7 @@ type account struct {
 	known  bool       // number and next are valid
 	number uint64
 	next   uint64
+	seen   int64      // the highest height of an answer
 	flight []*pending // sent and not known to be included, by sequence
 	resent time.Time  // when all in flight were last sent again
 }
@@ -80,8 +86,8 @@ type pending struct {
 	sequence uint64
 	bytes    []byte
 	hash     [32]byte
-	after    int64         // it can only be in a later height
-	void     chan struct{} // closed: its sequence went to another transaction
+	after    int64 // it can only be in a later height
+	last     int64 // and up to this one
 }
 
 // send signs messages with the account's next sequence number and hands them to
@@ -109,6 +115,10 @@ func (a *account) send(ctx context.Context, msgs []*types.Any) (*pending, error)
 			return p, nil
 		case errors.As(err, &wrong):
 			if err := a.recover(ctx, wrong.wanted); err != nil {
+				return nil, err
+			}
+		case errors.Is(err, errLate):
+			if _, _, err := a.base(ctx); err != nil { // to see how high the chain is
 				return nil, err
 			}
 		case errors.Is(err, errFull):
@@ -144,6 +154,7 @@ func (a *account) base(ctx context.Context) (*auth.BaseAccount, int64, error) {
 	if err == nil && res.Info == nil {
 		err = fmt.Errorf("account %s: the node answered nothing", a.address)
 	}
+	a.seen = max(a.seen, height)
 	return res.Info, height, err
 }
 
@@ -157,7 +168,10 @@ func (a *account) sign(ctx context.Context, msgs []*types.Any) (*pending, error)
 	if err != nil {
 		return nil, fmt.Errorf("public key: %w", err)
 	}
-	body, err1 := proto.Marshal(&tx.TxBody{Messages: msgs, Memo: a.client.memo})
+	tip, _ := a.client.height()
+	after := max(tip, a.seen)
+	last := after + liveBlocks
+	body, err1 := proto.Marshal(&tx.TxBody{Messages: msgs, Memo: a.client.memo, TimeoutHeight: uint64(last)})
 	info, err2 := proto.Marshal(&tx.AuthInfo{
 		SignerInfos: []*tx.SignerInfo{{PublicKey: public, Sequence: a.next,
 			ModeInfo: &tx.ModeInfo{Sum: &tx.ModeInfo_Single_{Single: &tx.ModeInfo_Single{Mode: signing.SignMode_SIGN_MODE_DIRECT}}}}},
@@ -175,8 +189,7 @@ func (a *account) sign(ctx context.Context, msgs []*types.Any) (*pending, error)
 	if err != nil {
 		return nil, fmt.Errorf("transaction: %w", err)
 	}
-	tip, _ := a.client.height()
-	return &pending{sequence: a.next, bytes: raw, hash: [32]byte(cmttypes.Tx(raw).Hash()), after: tip, void: make(chan struct{})}, nil
+	return &pending{sequence: a.next, bytes: raw, hash: [32]byte(cmttypes.Tx(raw).Hash()), after: after, last: last}, nil
 }
 
 // wrongSequence is the node's refusal of a sequence number.
@@ -184,8 +197,12 @@ type wrongSequence struct{ wanted uint64 }
 
 func (w *wrongSequence) Error() string { return fmt.Sprintf("the node wants sequence %d", w.wanted) }
 
-// errFull is the node's refusal for want of room.
-var errFull = errors.New("mempool is full")
+// errFull is the node's refusal of anything for now, for want of room; errLate that of a transaction
+// whose last height is over.
+var (
+	errFull = errors.New("mempool is full")
+	errLate = errors.New("too late for this transaction")
+)
 
 // broadcast hands p to the node. No error means that the node may have it: a call
 // without an answer counts as that, since p is sent again until it is included.
@@ -205,6 +222,13 @@ func (a *account) broadcast(ctx context.Context, p *pending) error {
 	}
 	if wanted, ok := sequenceWanted(r.Codespace, r.Code, r.Log); ok {
 		return &wrongSequence{wanted}
+	}
+	if sdkerrors.ErrTxTimeoutHeight.Codespace() == r.Codespace && sdkerrors.ErrTxTimeoutHeight.ABCICode() == r.Code {
+		return errLate
+	}
+	if a.number != 0 && sdkerrors.ErrUnauthorized.Codespace() == r.Codespace && sdkerrors.ErrUnauthorized.ABCICode() == r.Code &&
+		strings.Contains(r.Log, "account number (0)") {
+		return errFull // before its first block a node that has just started takes every account for one of genesis
 	}
 	return refusal(r.Codespace, r.Code, r.Log)
 }
@@ -238,7 +262,7 @@ func (a *account) resend(ctx context.Context) (uint64, error) {
 		err := a.broadcast(ctx, p)
 		var wrong *wrongSequence
 		switch {
-		case err == nil, errors.As(err, &wrong) && wrong.wanted > p.sequence:
+		case err == nil, errors.Is(err, errLate), errors.As(err, &wrong) && wrong.wanted > p.sequence:
 			next = p.sequence + 1
 		case errors.As(err, &wrong):
 			// Something before p is missing that is not in flight any more.
@@ -254,23 +278,18 @@ func (a *account) resend(ctx context.Context) (uint64, error) {
 	return next, nil
 }
 
-// drop gives up the transactions in flight from the i-th on: each is signed anew.
-func (a *account) drop(i int) {
-	for _, p := range a.flight[i:] {
-		close(p.void)
-	}
-	a.flight = a.flight[:i]
-}
+// drop sends the transactions in flight from the i-th on no more: each is signed
+// anew when it can no longer be included.
+func (a *account) drop(i int) { a.flight = a.flight[:i] }
 
-// follow reads the blocks until p is in one of them, and has it sent again while
-// it is in none.
+// follow reads the blocks until p is in one of them or can be in none, and has it
+// sent again meanwhile.
 func (a *account) follow(ctx context.Context, p *pending) (ledger.Included, error) {
 	sent := time.Now()
 	for height := p.after + 1; ; {
-		select {
-		case <-p.void:
+		if height > p.last {
+			a.forget(p)
 			return ledger.Included{}, errAgain
-		default:
 		}
 		if time.Since(sent) > resendAfter {
 			sent = time.Now()
@@ -288,23 +307,29 @@ func (a *account) follow(ctx context.Context, p *pending) (ledger.Included, erro
 			return ledger.Included{}, err
 		}
 		if r, ok := b.results[p.hash]; ok {
-			return a.landed(p, height, r)
+			a.forget(p)
+			if _, wrong := sequenceWanted(r.codespace, r.code, r.log); !wrong {
+				return landed(p, height, r)
+			}
+			// One before it failed, so it was not executed. But its bytes are public now,
+			// and good again for whoever sends them when its number comes.
 		}
 		height++
 	}
 }
 
-// landed is the end of a transaction that is in a block.
-func (a *account) landed(p *pending, height int64, r result) (ledger.Included, error) {
+// forget takes a transaction out of the flight.
+func (a *account) forget(p *pending) {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.flight = slices.DeleteFunc(a.flight, func(q *pending) bool { return q == p })
-	a.mu.Unlock()
+}
+
+// landed is the end of a transaction that was executed in a block.
+func landed(p *pending, height int64, r result) (ledger.Included, error) {
 	in := ledger.Included{Height: height, TxHash: fmt.Sprintf("%X", p.hash)}
 	if r.code == 0 {
 		return in, nil
-	}
-	if _, ok := sequenceWanted(r.codespace, r.code, r.log); ok {
-		return in, errAgain // one before it failed; this one was not executed
 	}
 	return in, refusal(r.codespace, r.code, r.log)
 }
