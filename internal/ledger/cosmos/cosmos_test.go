@@ -40,7 +40,7 @@ func initHome(t testing.TB) string {
 	}
 	if err := chainnode.Init(home, chainnode.InitConfig{
 		Genesis: app.GenesisConfig{Chain: "gotong-test", Time: time.Now(), Params: p, Accounts: accounts,
-			Governance: app.Governance{Voting: time.Second, Deposit: 10 * work.UgtgPerGtg}},
+			Governance: app.Governance{Voting: 6 * time.Second, Deposit: 10 * work.UgtgPerGtg}},
 		Operator: address(validator), SelfBond: 100 * work.UgtgPerGtg,
 	}); err != nil {
 		t.Fatal(err)

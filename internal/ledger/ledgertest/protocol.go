@@ -1,6 +1,7 @@
 package ledgertest
 
 import (
+	"cmp"
 	"errors"
 	"reflect"
 	"slices"
@@ -80,18 +81,21 @@ func (s *suite) commons() {
 	s.refuses(ledger.ErrRefused, s.Validator, ledger.VoteProposal{Proposal: 77, Yes: true})
 
 	before := s.balance(s.Client)
-	approved := s.govern("an open job", ledger.ApproveCommons{Spec: spec}, true)
+	s.propose("an open job", ledger.ApproveCommons{Spec: spec}, true)
+	s.propose("nothing is frozen", ledger.Decide{Batch: work.Hash{1}, Uphold: true}, true)
+	s.propose("no", ledger.Decide{Batch: work.Hash{1}}, false)
+	approved := s.decision("an open job")
 	if approved.Status != "passed" || approved.Spec == nil || *approved.Spec != spec || approved.Yes == 0 || approved.No != 0 {
 		s.Fatalf("proposal is %+v", approved)
 	}
-	if got := s.balance(s.Client); got != before {
-		s.Errorf("the deposit of a proposal that passed cost %d", before-got)
-	}
-	if p := s.govern("nothing is frozen", ledger.Decide{Batch: work.Hash{1}, Uphold: true}, true); p.Status != "failed" || p.Batch != (work.Hash{1}) {
+	if p := s.decision("nothing is frozen"); p.Status != "failed" || p.Batch != (work.Hash{1}) {
 		s.Errorf("proposal to decide about nothing is %+v", p)
 	}
-	if p := s.govern("no", ledger.Decide{Batch: work.Hash{1}}, false); p.Status != "rejected" || p.No == 0 {
+	if p := s.decision("no"); p.Status != "rejected" || p.No == 0 {
 		s.Errorf("proposal that nobody wants is %+v", p)
+	}
+	if got := s.balance(s.Client); got != before {
+		s.Errorf("the deposits of proposals that ended cost %d", before-got)
 	}
 
 	id := spec.ID()
@@ -134,25 +138,38 @@ func (s *suite) drawn(job work.JobID) work.RangeSet {
 	}
 }
 
-// govern proposes, votes, and waits for the end.
-func (s *suite) govern(title string, m ledger.Msg, yes bool) ledger.Proposal {
+// propose puts a message before governance and votes.
+func (s *suite) propose(title string, m ledger.Msg, yes bool) {
+	s.Helper()
 	s.must(s.Client, ledger.Propose{Title: title, Message: m, Deposit: 10 * gtg})
-	newest := func() ledger.Proposal {
-		l, err := s.Ledger.Proposals(s.ctx)
-		s.check(err)
-		if len(l) == 0 || l[0].Title != title {
-			s.Fatalf("proposals are %+v, want %q first", l, title)
-		}
-		return l[0]
-	}
-	p := newest()
+	p := s.proposal(title)
 	if p.Status != "voting" || p.VotingEnd.IsZero() {
 		s.Errorf("a new proposal is %+v", p)
 	}
 	s.must(s.Validator, ledger.VoteProposal{Proposal: p.ID, Yes: yes})
+}
+
+func (s *suite) proposal(title string) ledger.Proposal {
+	s.Helper()
+	l, err := s.Ledger.Proposals(s.ctx)
+	s.check(err)
+	at := slices.IndexFunc(l, func(p ledger.Proposal) bool { return p.Title == title })
+	if at < 0 {
+		s.Fatalf("proposals are %+v, want %q among them", l, title)
+	}
+	if !slices.IsSortedFunc(l, func(a, b ledger.Proposal) int { return cmp.Compare(b.ID, a.ID) }) {
+		s.Errorf("proposals %+v are not newest first", l)
+	}
+	return l[at]
+}
+
+// decision waits for the end of a proposal.
+func (s *suite) decision(title string) ledger.Proposal {
+	s.Helper()
+	p := s.proposal(title)
 	for p.Status == "voting" {
 		s.nextBlock()
-		p = newest()
+		p = s.proposal(title)
 	}
 	return p
 }
