@@ -43,8 +43,8 @@ func ring() (l []Attack) {
 			}
 		}})
 	}
-	add(Attack{Name: "ring with 33 % of checker bond, 120 one-item batches at once, all false, slow where caught", Detects: true, Slow: true, Describe: slowRing})
-	add(Attack{Name: "the same where the window is shorter than a conviction, as on a local network", Detects: true, Slow: true, Describe: func(w *World, cheat bool) {
+	add(Attack{Name: "ring with 33 % of checker bond, 120 one-item batches at once, all false, slow where caught", Detects: true, Mean: true, Slow: true, Describe: slowRing})
+	add(Attack{Name: "the same where the window is shorter than a conviction, as on a local network", Detects: true, Mean: true, Slow: true, Describe: func(w *World, cheat bool) {
 		local := lifecycle.LocalParams()
 		w.P.OpenBlocks, w.P.RevealBlocks, w.P.VoteBlocks, w.P.WindowBlocks = local.OpenBlocks, local.RevealBlocks, local.VoteBlocks, local.WindowBlocks
 		slowRing(w, cheat)
