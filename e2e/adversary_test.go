@@ -632,23 +632,40 @@ func falseLeaf(b *lifecycle.Batch) work.Leaf {
 	return l
 }
 
-// 11: an indexer that signs a range to two providers under one attempt.
+// 11: an indexer that signs a range to two providers under one attempt. The second
+// one shows it, through the client, beside the assignment that the chain keeps of
+// the first one's batch. (That a provider finds the other batch by itself is tested in
+// internal/provider.)
 func TestAdversaryEquivocation(t *testing.T) {
 	t.Parallel()
+	var key sign.PrivateKey
 	a := newArena(t, 2, 3, func(name string, c *node.Config) {
 		if name == localnet.IndexerKey {
-			key := c.Key
-			c.WrapNet = func(n p2p.Network) p2p.Network { return adversary.SignTwice(n, key) }
+			key = c.Key
 		}
 	})
 	id := a.post(40, work.TierEconomic)
-	a.eventually("the indexer is fined", func() error {
-		j, err := a.led.Job(t.Context(), id)
-		if err == nil && !j.Equivocated {
-			err = errors.New("not yet")
+	var first work.Assignment
+	a.eventually("a batch and its evidence", func() error {
+		for _, b := range a.batches(id) {
+			parts, err := a.led.Evidence(t.Context(), b.ID)
+			if err != nil || len(parts) == 0 {
+				return fmt.Errorf("evidence of %s: %d parts, %w", b.ID.Short(), len(parts), err)
+			}
+			first = parts[0].Assignment
+			return nil
 		}
-		return err
+		return errors.New("none yet")
 	})
+	second := first
+	second.Provider = a.m.Providers[0].Address
+	if second.Provider == first.Provider {
+		second.Provider = a.m.Providers[1].Address
+	}
+	second.Sign(key)
+	if _, err := a.led.Submit(t.Context(), a.m.Client, ledger.ReportEquivocation{Job: id, A: first, B: second}); err != nil {
+		t.Fatal(err)
+	}
 	a.loses(a.m.Indexer)
 	if g := a.gain(a.m.Indexer); -g != int64(a.params.IndexerBond) {
 		t.Errorf("the indexer lost %d ugtg, the fine is %s", -g, a.params.IndexerBond)

@@ -2,13 +2,10 @@ package adversary
 
 import (
 	"context"
-	"slices"
-	"sync"
 
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/sign"
-	"github.com/gotong-network/gotong/work"
 )
 
 // Keep is the network of a provider that delivers nothing: no receipt leaves it, and
@@ -63,55 +60,4 @@ func (h hide) Handle(proto p2p.Protocol, f p2p.Handler) {
 		}
 		f(ctx, s)
 	})
-}
-
-// SignTwice is the network of an indexer that hands the first range of each job to a
-// second provider too, under the same attempt.
-func SignTwice(n p2p.Network, key sign.PrivateKey) p2p.Network {
-	return &signTwice{Network: n, key: key, first: map[work.JobID]work.Assignment{}}
-}
-
-type signTwice struct {
-	p2p.Network
-	key   sign.PrivateKey
-	mu    sync.Mutex // guards first
-	first map[work.JobID]work.Assignment
-}
-
-// Dial implements p2p.Network.
-func (x *signTwice) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p.Stream, error) {
-	s, err := x.Network.Dial(ctx, p, proto)
-	if err != nil || proto != p2p.ProtocolWork {
-		return s, err
-	}
-	return &forging{Stream: s, x: x}, nil
-}
-
-type forging struct {
-	p2p.Stream
-	x *signTwice
-}
-
-// Send implements p2p.Stream.
-func (s *forging) Send(frame []byte) error {
-	if len(frame) == 0 || wire.Kind(frame[0]) != wire.KindAssign {
-		return s.Stream.Send(frame)
-	}
-	f, err := wire.Decode(frame, s.x.key.Public())
-	if err != nil {
-		return err
-	}
-	a := f.Assign.Assignment
-	s.x.mu.Lock()
-	first, ok := s.x.first[a.Job]
-	if !ok {
-		s.x.first[a.Job] = a
-	}
-	s.x.mu.Unlock()
-	if ok && first.Provider != a.Provider {
-		a.Attempt, a.Ranges = first.Attempt, slices.Clone(first.Ranges)
-		a.Sign(s.x.key)
-		frame = wire.EncodeAssign(wire.Assign{Assignment: a, Chunk: f.Assign.Chunk})
-	}
-	return s.Stream.Send(frame)
 }

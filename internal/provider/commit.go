@@ -573,10 +573,12 @@ func (p *Provider) openBatch(ctx context.Context, b *batch, on *lifecycle.Batch)
 	if err != nil {
 		return fmt.Errorf("open batch: %w", err)
 	}
-	if _, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings}); err == nil {
-		b.nodes = nil
+	if _, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings}); err != nil {
+		return err
 	}
-	return err
+	b.nodes = nil
+	p.suspectBatch(ctx, b)
+	return nil
 }
 
 func (p *Provider) revealBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {

@@ -48,6 +48,30 @@ func (p *Provider) suspect(ctx context.Context, j *job, on *lifecycle.Job) {
 	p.mu.Unlock()
 }
 
+// suspectBatch looks once more when a batch has been on the chain for some blocks:
+// of two providers that commit the same items at the same time neither saw the
+// other before.
+func (p *Provider) suspectBatch(ctx context.Context, b *batch) {
+	on, err := p.Ledger.Job(ctx, b.job.id)
+	if err != nil || on.Equivocated || on.Commons || on.State == lifecycle.JobClosed {
+		return // nobody can be fined
+	}
+	var twice work.RangeSet
+	for _, c := range on.Copies[min(1, len(on.Copies)):] {
+		twice = twice.Union(c.Intersect(b.items))
+	}
+	if len(twice) == 0 {
+		return
+	}
+	var ours []work.Assignment
+	for _, x := range b.parts {
+		ours = append(ours, x.as.a)
+	}
+	if err := p.accuse(ctx, b.job.id, twice, ours); err != nil {
+		p.log.Warn("cannot look for equivocation of an indexer", "job", b.job.id.Short(), "err", err)
+	}
+}
+
 // accuse reports the first equivocation that the job's batches prove.
 func (p *Provider) accuse(ctx context.Context, job work.JobID, items work.RangeSet, ours []work.Assignment) error {
 	ids, err := p.Ledger.Batches(ctx, job)
