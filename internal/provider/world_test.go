@@ -70,8 +70,10 @@ func newWorld(t testing.TB, edit ...func(*lifecycle.Params)) *world {
 	return w
 }
 
-// tick makes blocks until the test ends.
+// tick makes blocks until the test ends. What was registered before is in the first
+// one: a checker may check only what is committed later.
 func (w *world) tick() {
+	w.chain.Advance()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { w.chain.Run(ctx, 3*time.Millisecond) })
