@@ -230,7 +230,7 @@ func (b books) slashed() map[work.Address]work.Amount {
 	for _, batch := range b.batches {
 		for _, tr := range batch.Transfers {
 			switch tr.Reason {
-			case lifecycle.ReasonSlash, lifecycle.ReasonBounty, lifecycle.ReasonDamages:
+			case lifecycle.ReasonSlash, lifecycle.ReasonBounty, lifecycle.ReasonDamages, lifecycle.ReasonReferee:
 				m[tr.From] += tr.Amount
 			}
 		}

@@ -140,7 +140,7 @@ func (r *demoReport) add(b *lifecycle.Batch) {
 		case lifecycle.ReasonDamages:
 			r.Client.Damages += amount
 		}
-		if t.FromPot == lifecycle.PotBond && t.ToPot != lifecycle.PotAccount || t.Reason == lifecycle.ReasonBounty || t.Reason == lifecycle.ReasonDamages {
+		if t.FromPot == lifecycle.PotBond { // of a batch: a slash, whoever gets it
 			if t.Role == lifecycle.RoleChecker {
 				r.checker(t.From).slashed += amount
 			} else {
