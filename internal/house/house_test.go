@@ -49,7 +49,7 @@ var allowed = []struct {
 	{"internal/blob", []string{"work", "sign", "internal/p2p", "internal/runtime"}},
 	// Roles: pure rooms and ports; never an adapter, never each other.
 	{"internal/execute", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
-	{"internal/provider", []string{"work", "sign", "lifecycle", "incentive", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
+	{"internal/provider", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/checker", []string{"work", "sign", "lifecycle", "incentive", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/referee", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},

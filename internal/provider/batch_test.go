@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/match"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -136,7 +137,7 @@ func TestOpeningsLeadToTheRoot(t *testing.T) {
 func TestAskingPrice(t *testing.T) {
 	t.Parallel()
 	for load, want := range map[uint32]work.Price{0: 10, 500: 60, 1000: 110, 5000: 110} {
-		if got := askingPrice(10, 110, load); got != want {
+		if got := match.AskingPrice(10, 110, load); got != want {
 			t.Errorf("load %d: price %d, want %d", load, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/gotong-network/gotong/match"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -55,7 +56,7 @@ func (p *Provider) Offer(now time.Time) *work.Offer {
 	o := &work.Offer{
 		Chain: p.Chain, Provider: p.Account, Owner: p.Owner, Addrs: p.Net.Self().Addrs, Class: p.Class, Region: p.Region,
 		Slots: uint32(max(1, p.Runtime.Slots())), MemoryBytes: p.MemoryBytes, FuelPerSec: work.Fuel(p.rate.Load()),
-		Price: askingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
+		Price: match.AskingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
 		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime).Unix(),
 	}
 	o.Sign(p.Key)
@@ -69,15 +70,6 @@ func (p *Provider) loadNow() uint32 {
 	defer p.mu.Unlock()
 	slots := uint64(max(1, p.Runtime.Slots()))
 	return uint32(min(slots, uint64(p.busy)+p.queued) * 1000 / slots)
-}
-
-// askingPrice follows utilisation between the owner's bounds.
-func askingPrice(lo, hi work.Price, load uint32) work.Price {
-	span, err := work.MulDiv(work.Amount(hi-lo), uint64(min(load, 1000)), 1000)
-	if err != nil {
-		return hi
-	}
-	return lo + work.Price(span)
 }
 
 // measure keeps the fuel per second of a slot, smoothed.
