@@ -3,6 +3,8 @@ package work
 import (
 	"bytes"
 	"testing"
+
+	"github.com/gotong-network/gotong/sign"
 )
 
 // roundTrip fuzzes a decoder: it never panics, and what it accepts has exactly one
@@ -47,7 +49,9 @@ func FuzzDecodeItemList(f *testing.F) {
 }
 
 func FuzzDecodeJobSpec(f *testing.F) {
-	roundTrip(f, [][]byte{sampleJob().Encode()}, func(b []byte) ([]byte, error) {
+	plain := sampleJob()
+	plain.Place = Placement{}
+	roundTrip(f, [][]byte{sampleJob().Encode(), plain.Encode()}, func(b []byte) ([]byte, error) {
 		s, err := DecodeJobSpec(b)
 		if err != nil {
 			return nil, err
@@ -68,8 +72,25 @@ func FuzzDecodeAssignment(f *testing.F) {
 	})
 }
 
+func FuzzDecodeAttestation(f *testing.F) {
+	a := sampleAttestation()
+	roundTrip(f, [][]byte{a.Encode()}, func(b []byte) ([]byte, error) {
+		a, err := DecodeAttestation(b)
+		if err != nil {
+			return nil, err
+		}
+		if a.Holds(sampleKey().Public(), []sign.PublicKey{attesterKey().Public()}, 1_795_000_000) && a.Verify() != nil {
+			panic("an attestation holds that is not valid")
+		}
+		return a.Encode(), nil
+	})
+}
+
 func FuzzDecodeOffer(f *testing.F) {
-	roundTrip(f, [][]byte{sampleOffer().Encode()}, func(b []byte) ([]byte, error) {
+	plain := sampleOffer()
+	plain.Hardware, plain.Attestations = Hardware{}, nil
+	plain.Sign(sampleKey())
+	roundTrip(f, [][]byte{sampleOffer().Encode(), plain.Encode()}, func(b []byte) ([]byte, error) {
 		o, err := DecodeOffer(b)
 		if err != nil {
 			return nil, err

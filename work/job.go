@@ -74,10 +74,12 @@ type JobSpec struct {
 	IndexerOwner   Address        `json:"indexer_owner"`
 	MaxCopies      uint32         `json:"max_copies"`      // paid copies of one item
 	DeadlineHeight int64          `json:"deadline_height"` // last height at which the job is open
+
+	Place Placement `json:"place,omitzero"` // where its items may run
 }
 
 // ID is the job's id.
-func (s *JobSpec) ID() JobID { return Sum("gotong/job/1", s.Encode()) }
+func (s *JobSpec) ID() JobID { return Sum("gotong/job/2", s.Encode()) }
 
 // ProgramID is the id under which the job's program is executed.
 func (s *JobSpec) ProgramID() ProgramID { return Program(s.Program, s.Profile) }
@@ -103,6 +105,7 @@ func (s *JobSpec) Encode() []byte {
 	e.String(string(s.IndexerOwner))
 	e.U32(s.MaxCopies)
 	e.U64(uint64(s.DeadlineHeight))
+	s.Place.encode(&e)
 	return e.Bytes()
 }
 
@@ -115,6 +118,7 @@ func DecodeJobSpec(b []byte) (*JobSpec, error) {
 	s.Tier, s.MaxPrice, s.Escrow, s.CheckEscrow = Tier(d.U8()), Price(d.U64()), Amount(d.U64()), Amount(d.U64())
 	copy(s.Indexer[:], d.Raw(32))
 	s.IndexerOwner, s.MaxCopies, s.DeadlineHeight = Address(d.String(128)), d.U32(), int64(d.U64())
+	s.Place = decodePlacement(d)
 	if err := d.Done(); err != nil {
 		return nil, fmt.Errorf("job: %w", err)
 	}
@@ -144,7 +148,7 @@ func (s *JobSpec) Validate() error {
 	case s.DeadlineHeight <= 0:
 		return errors.New("job has no deadline")
 	}
-	return nil
+	return s.Place.Validate()
 }
 
 // Assignment hands items to a provider under one attempt, at a price, until a
@@ -223,91 +227,3 @@ func (r *Result) Encode(e *Encoder) {
 
 // DecodeResult reads what Encode wrote.
 func DecodeResult(d *Decoder) Result { return Result{d.U64(), DecodeLeaf(d), DecodeOutput(d)} }
-
-// Class is a kind of hardware that offers and prices are grouped by.
-type Class string
-
-// ClassCPU is general CPU work, the only class of the first version.
-const ClassCPU Class = "cpu"
-
-// Offer is a provider's standing, signed and expiring: what it has, where, for
-// how much.
-type Offer struct {
-	Chain       string         `json:"chain"`
-	Provider    Address        `json:"provider"`
-	Owner       Address        `json:"owner"` // the account that posted the bond
-	Peer        sign.PublicKey `json:"peer"`  // its peer key, which signs the offer
-	Addrs       []string       `json:"addrs"` // multiaddrs
-	Class       Class          `json:"class"`
-	Region      string         `json:"region"` // ISO 3166 code; empty: unstated
-	Slots       uint32         `json:"slots"`  // items that run at once
-	MemoryBytes uint64         `json:"memory_bytes"`
-	FuelPerSec  Fuel           `json:"fuel_per_sec"` // measured, per slot
-	Price       Price          `json:"price"`
-	Load        uint32         `json:"load_permille"` // busy share of the slots
-	Sequence    uint64         `json:"sequence"`      // newer replaces older
-	ExpiresUnix int64          `json:"expires_unix"`
-
-	Signature sign.Signature `json:"-"`
-}
-
-const (
-	offerTag = "gotong/offer/1"
-	// MaxOfferBytes bounds an encoded offer.
-	MaxOfferBytes = 8 << 10
-)
-
-func (o *Offer) body() []byte {
-	var e Encoder
-	e.String(o.Chain)
-	e.String(string(o.Provider))
-	e.String(string(o.Owner))
-	e.Raw(o.Peer[:])
-	e.Strings(o.Addrs)
-	e.String(string(o.Class))
-	e.String(o.Region)
-	e.U32(o.Slots)
-	e.U64(o.MemoryBytes)
-	e.U64(uint64(o.FuelPerSec))
-	e.U64(uint64(o.Price))
-	e.U32(o.Load)
-	e.U64(o.Sequence)
-	e.U64(uint64(o.ExpiresUnix))
-	return e.Bytes()
-}
-
-// Sign signs o with the provider's peer key.
-func (o *Offer) Sign(k sign.PrivateKey) {
-	o.Peer = k.Public()
-	o.Signature = k.Sign(offerTag, o.body())
-}
-
-// Verify checks the signature; whether Peer speaks for Provider the registry
-// knows.
-func (o *Offer) Verify() error {
-	if err := o.Peer.Verify(offerTag, o.body(), o.Signature); err != nil {
-		return fmt.Errorf("offer of %s: %w", o.Provider, err)
-	}
-	return nil
-}
-
-// Encode gives body and signature.
-func (o *Offer) Encode() []byte { return append(o.body(), o.Signature[:]...) }
-
-// DecodeOffer reads what Encode wrote; the signature is not checked.
-func DecodeOffer(b []byte) (*Offer, error) {
-	if len(b) > MaxOfferBytes {
-		return nil, fmt.Errorf("offer of %d bytes: %w", len(b), ErrMalformed)
-	}
-	d := NewDecoder(b)
-	o := &Offer{Chain: d.String(64), Provider: Address(d.String(128)), Owner: Address(d.String(128))}
-	copy(o.Peer[:], d.Raw(32))
-	o.Addrs, o.Class, o.Region = d.Strings(16, 256), Class(d.String(32)), d.String(16)
-	o.Slots, o.MemoryBytes, o.FuelPerSec, o.Price = d.U32(), d.U64(), Fuel(d.U64()), Price(d.U64())
-	o.Load, o.Sequence, o.ExpiresUnix = d.U32(), d.U64(), int64(d.U64())
-	copy(o.Signature[:], d.Raw(64))
-	if err := d.Done(); err != nil {
-		return nil, fmt.Errorf("offer: %w", err)
-	}
-	return o, nil
-}

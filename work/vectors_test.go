@@ -40,7 +40,21 @@ func sampleJob() *JobSpec {
 		Items: BlobOf(sampleList(SourceRange).Encode()), ItemCount: 240,
 		Limits: Limits{MemoryBytes: 512 << 20, Fuel: 1e12, OutputBytes: 64 << 20}, Seed: 9, Tier: TierEconomic, MaxPrice: 1000,
 		Escrow: 5_000_000, CheckEscrow: 100_000, Indexer: sampleKey().Public(), IndexerOwner: "gotong1owner", MaxCopies: 2, DeadlineHeight: 1000,
+		Place: samplePlacement(),
 	}
+}
+
+func samplePlacement() Placement {
+	return Placement{Jurisdictions: []string{"DE-BY", "FR"}, Attesters: []sign.PublicKey{attesterKey().Public()}, Isolation: IsolationProcess,
+		MaxRTTMillis: 50, MinCores: 4, MinMemoryBytes: 8 << 30, GPU: "rtx 4090", MaxPerOwner: 250, MaxPerPrefix: 500}
+}
+
+func attesterKey() sign.PrivateKey { return sign.FromSeed([32]byte{43}) }
+
+func sampleAttestation() Attestation {
+	a := Attestation{Subject: sampleKey().Public(), Claim: ClaimJurisdiction, Value: "ID-JK", IssuedUnix: 1_790_000_000, ExpiresUnix: 1_800_000_000}
+	a.Sign(attesterKey())
+	return a
 }
 
 func sampleKey() sign.PrivateKey { return sign.FromSeed([32]byte{42}) }
@@ -54,7 +68,10 @@ func sampleAssignment() *Assignment {
 
 func sampleOffer() *Offer {
 	o := &Offer{Chain: "gotong-1", Provider: "gotong1provider", Owner: "gotong1owner", Addrs: []string{"/ip4/127.0.0.1/tcp/4001"},
-		Class: ClassCPU, Region: "ID", Slots: 2, MemoryBytes: 4 << 30, FuelPerSec: 2e9, Price: 900, Load: 250, Sequence: 3, ExpiresUnix: 1_800_000_000}
+		Class: ClassCPU, Region: "ID", Slots: 2, MemoryBytes: 4 << 30, FuelPerSec: 2e9, Price: 900, Load: 250, Sequence: 3, ExpiresUnix: 1_800_000_000,
+		Hardware: Hardware{CPU: "Example CPU 9000", Arch: "amd64", Cores: 8, Threads: 16, ISA: []string{"x86-64-v3", "aes"}, MemoryBytes: 32 << 30, DiskBytes: 500e9,
+			GPUs: []GPU{{Name: "NVIDIA GeForce RTX 4090", MemoryBytes: 24 << 30, Driver: "nvidia 570.86"}}},
+		Attestations: []Attestation{sampleAttestation()}}
 	o.Sign(sampleKey())
 	return o
 }
@@ -104,6 +121,8 @@ func vectors(t *testing.T) string {
 	hash("job.id", sampleJob().ID())
 	add("assignment", sampleAssignment().Encode())
 	add("offer", sampleOffer().Encode())
+	att := sampleAttestation()
+	add("attestation", att.Encode())
 	r := Result{Index: 17, Leaf: leaf, Output: out}
 	add("result", encoded(r.Encode))
 	hash("batch.id", BatchIDOf("gotong-1", sampleJob().ID(), "gotong1provider", RangeSet{{0, 3}}, root))

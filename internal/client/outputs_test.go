@@ -201,7 +201,7 @@ func TestRecordsComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := rs.Load(r.Job)
-	if err != nil || got.Out != r.Out || got.Spec != r.Spec || got.List.Len() != 3 || *got.Ended != *r.Ended {
+	if err != nil || got.Out != r.Out || got.Spec.ID() != r.Spec.ID() || got.List.Len() != 3 || *got.Ended != *r.Ended {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if id, err := rs.Find(r.Job.String()[:8]); err != nil || id != r.Job {

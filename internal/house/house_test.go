@@ -31,6 +31,8 @@ var allowed = []struct {
 	{"app", []string{"work", "sign", "lifecycle", "incentive", "x/"}},
 	{"app/apptest", []string{"work", "lifecycle", "x/", "app"}},
 
+	{"internal/iso3166", nil},
+
 	// Ports.
 	{"internal/ledger", []string{"work", "sign", "lifecycle"}},
 	{"internal/runtime", []string{"work"}},

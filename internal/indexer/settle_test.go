@@ -62,7 +62,7 @@ func (w *world) real(name work.Address, tamper func(r *wire.Receipt)) (start fun
 		net := w.hub.New(key)
 		p, err := provider.New(provider.Config{Chain: chainID, Account: name, Key: key, Ledger: w.chain, Net: tampering{net, key, tamper}, Blobs: mine,
 			Fetcher: copier{w.blobs, mine}, Runtime: toy{}, Dir: dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 50 * time.Millisecond,
-			OfferTopic: wire.OfferTopic(chainID, work.ClassCPU, ""), BatchTime: 50 * time.Millisecond, Poll: 300 * time.Millisecond, Log: logOf(string(name))})
+			OfferTopics: []string{wire.OfferTopic(chainID, work.ClassCPU, "")}, BatchTime: 50 * time.Millisecond, Poll: 300 * time.Millisecond, Log: logOf(string(name))})
 		if err != nil {
 			w.t.Fatal(err)
 		}

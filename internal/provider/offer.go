@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gotong-network/gotong/match"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -41,8 +42,10 @@ func (p *Provider) offer(ctx context.Context) {
 			}
 		}
 		o := p.Offer(time.Now())
-		if err := p.Net.Publish(ctx, p.OfferTopic, o.Encode()); err != nil && ctx.Err() == nil {
-			p.log.Warn("cannot publish the offer: trying again", "topic", p.OfferTopic, "err", err)
+		for _, topic := range p.OfferTopics {
+			if err := p.Net.Publish(ctx, topic, o.Encode()); err != nil && ctx.Err() == nil {
+				p.log.Warn("cannot publish the offer: trying again", "topic", topic, "err", err)
+			}
 		}
 		last, told = time.Now(), o.Load
 		t.Reset(min(pause, p.OfferInterval))
@@ -58,9 +61,25 @@ func (p *Provider) Offer(now time.Time) *work.Offer {
 		Slots: uint32(max(1, p.Runtime.Slots())), MemoryBytes: p.MemoryBytes, FuelPerSec: work.Fuel(p.rate.Load()),
 		Price: match.AskingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
 		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime).Unix(),
+		Hardware: p.Hardware, Attestations: p.attested(now),
 	}
 	o.Sign(p.Key)
 	return o
+}
+
+// attested are the attestations that count for p's key now, as many as an offer
+// holds.
+func (p *Provider) attested(now time.Time) []work.Attestation {
+	if p.Attestations == nil {
+		return nil
+	}
+	var out []work.Attestation
+	for _, a := range p.Attestations() {
+		if len(out) < work.MaxAttestations && a.Holds(p.Key.Public(), []sign.PublicKey{a.Attester}, now.Unix()) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // loadNow is the busy share of the slots in permille; work that waits counts as a

@@ -36,14 +36,18 @@ type Config struct {
 	Dir     string // records; made if missing
 
 	// What is offered.
-	Owner         work.Address  // posted the bond; Account
-	Class         work.Class    // work.ClassCPU
-	Region        string        // ISO 3166 code; empty: unstated
-	MemoryBytes   uint64        // for items, all slots together; 0: unstated
-	MinPrice      work.Price    // asked when idle; also the least price it works for; 1
-	MaxPrice      work.Price    // asked when all slots are busy; MinPrice
-	FuelPerSec    work.Fuel     // per slot, until it is measured
-	OfferTopic    string        // wire.OfferTopic of chain, class and region
+	Owner       work.Address  // posted the bond; Account
+	Class       work.Class    // work.ClassCPU
+	Region      string        // ISO 3166 code; empty: unstated
+	MemoryBytes uint64        // for items, all slots together; 0: unstated
+	MinPrice    work.Price    // asked when idle; also the least price it works for; 1
+	MaxPrice    work.Price    // asked when all slots are busy; MinPrice
+	FuelPerSec  work.Fuel     // per slot, until it is measured
+	Hardware    work.Hardware // of the machine
+	// Attestations gives what attesters say about Key; those that count as none are
+	// left out of the offer. Asked before each offer; nil: none.
+	Attestations  func() []work.Attestation
+	OfferTopics   []string      // wire.OfferTopic of chain and class, and of the region too if one is stated
 	OfferInterval time.Duration // 10 s
 	OfferLifetime time.Duration // 3 × OfferInterval
 
@@ -68,11 +72,6 @@ type Config struct {
 	// indexer first; nil: nobody, and nothing of the commons is done.
 	Holders func(ctx context.Context, j *lifecycle.Job) []p2p.Peer
 	Log     *slog.Logger
-}
-
-// OfferTopic is where offers of a class are published.
-func OfferTopic(chain string, c work.Class) string {
-	return "gotong/offers/1/" + chain + "/" + string(c)
 }
 
 // Provider is the role.
@@ -145,8 +144,11 @@ func (c *Config) defaults() {
 	if c.Owner == "" {
 		c.Owner = c.Account
 	}
-	if c.OfferTopic == "" {
-		c.OfferTopic = wire.OfferTopic(c.Chain, c.Class, c.Region)
+	if len(c.OfferTopics) == 0 {
+		c.OfferTopics = []string{wire.OfferTopic(c.Chain, c.Class, "")}
+		if c.Region != "" {
+			c.OfferTopics = append(c.OfferTopics, wire.OfferTopic(c.Chain, c.Class, c.Region))
+		}
 	}
 	if c.Own == nil {
 		c.Own = func(work.Address) bool { return false }

@@ -25,7 +25,7 @@ func TestProposalSubject(t *testing.T) {
 		if err := subject(&v, p.(*gov.MsgSubmitProposal).Messages[0]); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := m.(ledger.Decide); ok != (v.Batch == work.Hash{3}) || ok == (v.Spec != nil && *v.Spec == spec) {
+		if _, ok := m.(ledger.Decide); ok != (v.Batch == work.Hash{3}) || ok == (v.Spec != nil && v.Spec.ID() == spec.ID()) {
 			t.Errorf("%T was read as %+v", m, v)
 		}
 	}

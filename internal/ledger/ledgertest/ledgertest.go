@@ -231,7 +231,7 @@ func (s *suite) createJob() work.JobID {
 	id := spec.ID()
 	j, err := s.Ledger.Job(s.ctx, id)
 	s.check(err)
-	if j.Spec != spec || j.State != lifecycle.JobOpen || j.ID != id {
+	if j.Spec.ID() != spec.ID() || j.State != lifecycle.JobOpen || j.ID != id {
 		s.Errorf("job is %+v, want spec %+v", j, spec)
 	}
 	if got := before - s.balance(s.Client); got != 250*gtg {
