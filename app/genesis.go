@@ -83,10 +83,10 @@ func Genesis(c GenesisConfig) (*cmttypes.GenesisDoc, error) {
 	b.accounts(c)
 	b.validators(c)
 	b.collections(beacontypes.ModuleName, map[string]any{"keys": beaconKeys(c.Validators), "values": none, "last": none})
-	b.collections(registrytypes.ModuleName, map[string]any{"parties": none, "held": none, "vesting": none})
-	b.collections(markettypes.ModuleName, map[string]any{"jobs": none, "by_client": none, "taken": none, "held": none})
+	b.collections(registrytypes.ModuleName, map[string]any{"parties": none, "held": zero, "vesting": none})
+	b.collections(markettypes.ModuleName, map[string]any{"jobs": none, "by_client": none, "taken": none, "held": zero})
 	b.collections(prooftypes.ModuleName, map[string]any{"params": []entry{{"item", c.Params}}, "batches": none, "by_job": none, "held": none,
-		"court": none, "queue": none, "suspensions": none, "evidence": none, "wake_jobs": none, "wake_batches": none, "wake_parties": none})
+		"court": none, "queue": none, "suspensions": none, "evidence": none, "events": none, "wake_jobs": none, "wake_batches": none, "wake_parties": none})
 	b.collections(rewardtypes.ModuleName, map[string]any{"flows": []entry{{"item", rewardkeeper.Flows{Genesis: b.total}}}, "commons": none})
 	state, err := b.done()
 	if err != nil {
@@ -155,6 +155,11 @@ type entry struct {
 }
 
 var none = []entry{}
+
+// zero is the genesis of a sum. It is written, though a missing one would be read as
+// zero, because nothing can be proved of a store that is empty, not even that it has
+// no such key.
+var zero = []entry{{"item", "0"}}
 
 func beaconKeys(l []Validator) []entry {
 	keys := make([]entry, 0, len(l))

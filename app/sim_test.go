@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"cosmossdk.io/log/v2"
@@ -43,7 +44,8 @@ const (
 
 // TestSimulation sends random operations of all modules, sensible and senseless, to
 // the real application. After each block money is conserved to the last coin, no
-// more was minted than allowed, no message panicked, no record is stuck; the same
+// more was minted than allowed, no message panicked, no record is stuck, the events
+// are those of the digest; the same
 // seed gives the same state; and the exported state goes on in another application.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
@@ -88,7 +90,9 @@ type sim struct {
 	commons  *lifecycle.Commons
 	sent     []string // kinds of the messages in the block being made
 	nonce    uint64
-	proposed uint64 // about
+	proposed uint64    // about
+	events   work.Hash // digest
+	emitted  int
 
 	done, refused map[string]int
 	ended         map[lifecycle.Phase]int
@@ -153,6 +157,7 @@ func (s *sim) block(ops int, operate func()) {
 		s.fatal("%v", err)
 	}
 	s.hash = b.Hash
+	s.digest(b)
 	for i, r := range b.Results {
 		switch {
 		case r.Code == 0:
@@ -162,6 +167,30 @@ func (s *sim) block(ops int, operate func()) {
 		default:
 			s.refused[s.sent[i]]++
 		}
+	}
+}
+
+// digest holds the block's events, in the order in which a reader of its results
+// finds them, against the digest of the state.
+func (s *sim) digest(b apptest.Block) {
+	s.t.Helper()
+	add := func(events []abci.Event) {
+		for _, e := range events {
+			if e.Type == prooftypes.EventType {
+				s.events = prooftypes.NextDigest(s.events, b.Height, []byte(e.Attributes[0].Value))
+				s.emitted++
+			}
+		}
+	}
+	for _, r := range b.Results {
+		if r.Code == 0 {
+			add(r.Events)
+		}
+	}
+	add(b.Events)
+	got, err := s.chain.Read(prooftypes.ModuleName, prooftypes.DigestKey(b.Height))
+	if err != nil || !bytes.Equal(got, s.events[:]) {
+		s.fatal("the digest of %d events is %X, the events give %s: %v", s.emitted, got, s.events, err)
 	}
 }
 

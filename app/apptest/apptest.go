@@ -328,6 +328,18 @@ func (c *Chain) Query(path string, req, res proto.Message) error {
 	return proto.Unmarshal(r.Value, res)
 }
 
+// Read reads a key of a store as it is after the last block, nil if it is not there.
+func (c *Chain) Read(store string, key []byte) ([]byte, error) {
+	r, err := c.app.Query(context.Background(), &abci.RequestQuery{Path: "/store/" + store + "/key", Data: key})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", store, err)
+	}
+	if r.Code != 0 {
+		return nil, &QueryError{Code: r.Code, Codespace: r.Codespace, Log: r.Log}
+	}
+	return r.Value, nil
+}
+
 // QueryError is an answer that is a refusal.
 type QueryError struct {
 	Code      uint32

@@ -1,5 +1,5 @@
 // Package keeper keeps the batches, their evidence and wakes, the queue of disputes,
-// the suspended programs and the protocol's parameters, and lets the pure machines
+// the suspended programs, the digest of all events and the protocol's parameters, and lets the pure machines
 // of lifecycle run on the chain's store (state.go): every message about jobs, bonds
 // and batches, and the end of every block.
 //
@@ -48,6 +48,7 @@ type Keeper struct {
 	queue       collections.Map[uint64, []byte] // batch by its number in the queue of disputes
 	suspensions collections.Map[[]byte, lifecycle.Suspension]
 	evidence    collections.Map[[]byte, []byte] // by batch: an encoded QueryEvidenceResponse
+	events      collections.Map[uint64, []byte] // digest of all events up to a height, the latest KeepDigests
 
 	wakeJobs    collections.KeySet[collections.Pair[uint64, []byte]]
 	wakeBatches collections.KeySet[collections.Pair[uint64, []byte]]
@@ -68,6 +69,7 @@ func New(s store.KVStoreService, n Neighbours) (Keeper, error) {
 		queue:       collections.NewMap(b, collections.NewPrefix(10), "queue", collections.Uint64Key, collections.BytesValue),
 		suspensions: collections.NewMap(b, collections.NewPrefix(11), "suspensions", collections.BytesKey, record.JSON[lifecycle.Suspension]()),
 		evidence:    collections.NewMap(b, collections.NewPrefix(12), "evidence", collections.BytesKey, collections.BytesValue),
+		events:      collections.NewMap(b, collections.NewPrefix(types.DigestPrefix), "events", collections.Uint64Key, collections.BytesValue),
 		wakeJobs:    collections.NewKeySet(b, collections.NewPrefix(6), "wake_jobs", atID),
 		wakeBatches: collections.NewKeySet(b, collections.NewPrefix(7), "wake_batches", atID),
 		wakeParties: collections.NewKeySet(b, collections.NewPrefix(8), "wake_parties",
@@ -89,6 +91,14 @@ func (k Keeper) Do(ctx context.Context, f func(lifecycle.Machine) error) error {
 // the commons, and those that fail are left as they are and told in the log: a broken
 // record must not stop the chain.
 func (k Keeper) EndBlock(ctx sdk.Context) error {
+	if err := k.endRecords(ctx); err != nil {
+		return err
+	}
+	return k.closeDigest(ctx)
+}
+
+// endRecords is EndBlock but for the digest of events.
+func (k Keeper) endRecords(ctx sdk.Context) error {
 	due, err := k.due(ctx, ctx.BlockHeight())
 	if err != nil {
 		return err

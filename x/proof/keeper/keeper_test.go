@@ -143,6 +143,45 @@ func TestStuckRecord(t *testing.T) {
 	}
 }
 
+// The digest of events goes on over heights where nothing happens, forgets the event
+// of a message that fails, and is kept for a bounded number of heights.
+func TestEventDigest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	end := func(height int64) work.Hash {
+		t.Helper()
+		w.ctx = w.ctx.WithBlockHeight(height)
+		d, err := w.k.EventDigest(w.ctx, height)
+		if err := errors.Join(err, w.k.EndBlock(w.ctx)); err != nil {
+			t.Fatal(err)
+		}
+		if d, err = w.k.EventDigest(w.ctx, height); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	w.do(t, func(m lifecycle.Machine) error { m.S.Emit(lifecycle.Event{}); return nil })
+	first := end(1)
+	event := w.ctx.EventManager().Events()[0].Attributes[0].Value
+	if want := types.NextDigest(work.Hash{}, 1, []byte(event)); first != want {
+		t.Errorf("the digest of one event is %s, want %s", first, want)
+	}
+	inner, _ := w.ctx.WithBlockHeight(2).CacheContext() // a transaction that fails
+	if err := w.k.Do(inner, func(m lifecycle.Machine) error { m.S.Emit(lifecycle.Event{}); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := end(2); got != first {
+		t.Errorf("without an event the digest went from %s to %s", first, got)
+	}
+	end(types.KeepDigests + 1)
+	end(types.KeepDigests + 2)
+	for height, want := range map[int64]work.Hash{1: {}, 2: {}} {
+		if got, err := w.k.EventDigest(w.ctx, height); err != nil || got != want {
+			t.Errorf("the digest of height %d is still kept: %s, %v", height, got, err)
+		}
+	}
+}
+
 // Money that no record knows of is found.
 func TestNotConserved(t *testing.T) {
 	t.Parallel()

@@ -153,10 +153,15 @@ func (s *state) SetEvidence(id work.BatchID, parts []lifecycle.Part) error {
 	return s.k.evidence.Set(s.ctx, id[:], b)
 }
 
+// Emit tells what happened, to whoever reads the block's results and to the digest
+// that proves them.
 func (s *state) Emit(e lifecycle.Event) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		panic(fmt.Sprintf("proof: event %+v has no JSON: %v", e, err))
+	}
+	if err := s.k.digest(s.ctx, b); err != nil {
+		panic(fmt.Sprintf("proof: event %s: %v", b, err))
 	}
 	s.ctx.EventManager().EmitEvent(sdk.NewEvent(types.EventType, sdk.NewAttribute(types.EventAttribute, string(b))))
 }

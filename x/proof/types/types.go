@@ -6,6 +6,7 @@ package types
 
 import (
 	"context"
+	"encoding/binary"
 
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -25,6 +26,25 @@ const (
 	EventType      = "gotong"
 	EventAttribute = "event"
 )
+
+// KeepDigests is for how many heights the digest of events is kept: fourteen hours
+// at two blocks a second.
+const KeepDigests = 100_000
+
+// NextDigest is the digest of events after one more of them, as the bytes of its
+// attribute, at a height. Before a chain's first event the digest is zero.
+func NextDigest(last work.Hash, height int64, event []byte) work.Hash {
+	return work.Sum("gotong/events/1", last[:], binary.BigEndian.AppendUint64(nil, uint64(height)), event)
+}
+
+// DigestPrefix is where the module's store has the digests of events.
+const DigestPrefix = 13
+
+// DigestKey is where the module's store has the digest of all events up to the end of
+// a height.
+func DigestKey(height int64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{DigestPrefix}, uint64(height))
+}
 
 // BankKeeper moves and counts money. What is minted and burned goes through the
 // RewardKeeper.
