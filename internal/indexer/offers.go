@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/match"
 	"github.com/gotong-network/gotong/sign"
@@ -67,7 +68,7 @@ func (x *Indexer) hearOffers(ctx context.Context) error {
 	var g sync.WaitGroup
 	defer g.Wait()
 	for _, topic := range x.cfg.OfferTopics {
-		ch, err := x.cfg.Net.Subscribe(ctx, topic, func(b []byte) bool { _, err := x.readOffer(b); return err == nil })
+		ch, err := x.cfg.Net.Subscribe(ctx, topic, x.checkOffer)
 		if err != nil {
 			return fmt.Errorf("indexer: listen to offers on %s: %w", topic, err)
 		}
@@ -86,18 +87,35 @@ func (x *Indexer) hearOffers(ctx context.Context) error {
 	return nil
 }
 
-// readOffer checks what an offer says by itself.
+// checkOffer judges gossip: what no honest peer passes on is held against the peer
+// that did.
+func (x *Indexer) checkOffer(b []byte) p2p.Verdict {
+	o, err := x.readOffer(b)
+	switch {
+	case err == nil:
+		return p2p.Accept
+	case o == nil:
+		return p2p.Reject // malformed, or a false signature
+	}
+	return p2p.Ignore // expired on its way, or of another chain
+}
+
+// readOffer checks what an offer says by itself. With an error, the offer comes back
+// if it is true but of no use here.
 func (x *Indexer) readOffer(b []byte) (*work.Offer, error) {
 	o, err := work.DecodeOffer(b)
+	if err == nil {
+		err = o.Verify()
+	}
 	switch {
 	case err != nil:
 		return nil, err
 	case o.Chain != x.cfg.Chain:
-		return nil, fmt.Errorf("offer of %s is for chain %q", o.Provider, o.Chain)
+		return o, fmt.Errorf("offer of %s is for chain %q", o.Provider, o.Chain)
 	case o.ExpiresUnix <= time.Now().Unix():
-		return nil, fmt.Errorf("offer of %s has expired", o.Provider)
+		return o, fmt.Errorf("offer of %s has expired", o.Provider)
 	}
-	return o, o.Verify()
+	return o, nil
 }
 
 // hear checks an offer against the registry and makes it known.

@@ -39,7 +39,7 @@ func (a *addresses) get(k sign.PublicKey) []string {
 // hearOffers learns where providers are until ctx ends: checkers and referees fetch
 // from them what the indexer does not give.
 func (n *Node) hearOffers(ctx context.Context) error {
-	ch, err := n.peers.Subscribe(ctx, wire.OfferTopic(n.cfg.Chain, work.ClassCPU, ""), nil)
+	ch, err := n.peers.Subscribe(ctx, wire.OfferTopic(n.cfg.Chain, work.ClassCPU, ""), n.checkOffer)
 	if err != nil {
 		return err
 	}
@@ -51,12 +51,23 @@ func (n *Node) hearOffers(ctx context.Context) error {
 			if !ok {
 				return ctx.Err()
 			}
-			o, err := work.DecodeOffer(raw)
-			if err == nil && o.Chain == n.cfg.Chain && o.ExpiresUnix >= time.Now().Unix() && o.Verify() == nil {
+			if o, err := work.DecodeOffer(raw); err == nil {
 				n.where.set(o)
 			}
 		}
 	}
+}
+
+// checkOffer judges offers before they are believed or passed on.
+func (n *Node) checkOffer(raw []byte) p2p.Verdict {
+	o, err := work.DecodeOffer(raw)
+	switch {
+	case err != nil || o.Verify() != nil:
+		return p2p.Reject
+	case o.Chain != n.cfg.Chain || o.ExpiresUnix < time.Now().Unix():
+		return p2p.Ignore
+	}
+	return p2p.Accept
 }
 
 // holders are the peers that may have a job's blobs and a batch's outputs: the

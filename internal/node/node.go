@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +44,12 @@ type Config struct {
 	Key     sign.PrivateKey // peer key
 	Ledger  ledger.Ledger   // holds Account's key
 	Listen  []string        // multiaddrs; empty: loopback, any port
+	// Bootstrap makes the node part of a network of strangers, found from these peers:
+	// see libp2p.Config. nil: a network of known addresses.
+	Bootstrap func() []p2p.Peer
+	Reach     p2p.ReachKind // what the owner knows of it; empty: find out
+	Relay     bool          // carry the connections of bonded parties that cannot be dialled
+	Light     bool          // one of many on a machine
 	// Known finds peers that are asked for blobs or gossip: bootstrap of a network
 	// without discovery. Called whenever it is needed.
 	Known func() []p2p.Peer
@@ -117,7 +124,16 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	if n.net, err = libp2p.New(ctx, libp2p.Config{Key: cfg.Key, Listen: cfg.Listen, Log: cfg.Log}); err != nil {
+	var may func(sign.PublicKey) bool
+	if cfg.Relay {
+		stakes := newBonded(cfg.Ledger)
+		may = stakes.has
+		n.roles = append(n.roles, role{"relay", stakes.run})
+	}
+	if n.net, err = libp2p.New(ctx, libp2p.Config{
+		Key: cfg.Key, Listen: cfg.Listen, Chain: cfg.Chain, Bootstrap: cfg.Bootstrap, Reach: cfg.Reach,
+		Relay: cfg.Relay, AllowReservation: may, Light: cfg.Light, Log: cfg.Log,
+	}); err != nil {
 		return nil, err
 	}
 	n.peers = n.net
@@ -147,7 +163,8 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 			return nil, err
 		}
 	}
-	if cfg.Checker != nil || cfg.Referee {
+	// A relay passes offers on: providers behind it know no indexer's address.
+	if cfg.Checker != nil || cfg.Referee || cfg.Relay && cfg.Indexer == nil {
 		n.roles = append(n.roles, role{"listener", n.hearOffers})
 	}
 	return n, nil
@@ -168,6 +185,9 @@ func (c *Config) slots() (n int) {
 
 // Self is how others reach the node.
 func (n *Node) Self() p2p.Peer { return n.net.Self() }
+
+// Reach is how strangers come to the node.
+func (n *Node) Reach() p2p.Reach { return n.net.Reach() }
 
 // Serving is closed once the node's indexer answers clients; nil without one.
 func (n *Node) Serving() <-chan struct{} {
@@ -220,9 +240,16 @@ func (n *Node) Run(ctx context.Context) error {
 // reconnectEvery is how often a node looks whether it still has its known peers.
 const reconnectEvery = 5 * time.Second
 
-// connect connects to the known peers; those it has cost nothing.
+// connect connects to the known peers; those it has cost nothing. Bootstrap peers are
+// the network's own care.
 func (n *Node) connect(ctx context.Context) {
-	for _, p := range n.known() {
+	if n.cfg.Known == nil {
+		return
+	}
+	for _, p := range n.cfg.Known() {
+		if p.Key == n.cfg.Key.Public() {
+			continue
+		}
 		if err := n.net.Connect(ctx, p); err != nil && ctx.Err() == nil {
 			n.cfg.Log.Warn("peer is not there", "peer", p.Key, "err", err)
 		}
@@ -230,14 +257,16 @@ func (n *Node) connect(ctx context.Context) {
 }
 
 func (n *Node) known() []p2p.Peer {
-	if n.cfg.Known == nil {
-		return nil
-	}
 	self := n.cfg.Key.Public()
 	var out []p2p.Peer
-	for _, p := range n.cfg.Known() {
-		if p.Key != self {
-			out = append(out, p)
+	for _, give := range []func() []p2p.Peer{n.cfg.Known, n.cfg.Bootstrap} {
+		if give == nil {
+			continue
+		}
+		for _, p := range give() {
+			if p.Key != self && !slices.ContainsFunc(out, func(q p2p.Peer) bool { return q.Key == p.Key }) {
+				out = append(out, p)
+			}
 		}
 	}
 	return out

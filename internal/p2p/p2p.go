@@ -64,6 +64,20 @@ type Stream interface {
 // Handler serves a stream that a peer opened, and closes it.
 type Handler func(ctx context.Context, s Stream)
 
+// Check judges a gossiped message before it is heard or passed on. It may be called
+// from several goroutines and must not block: it stands in the way of all gossip.
+type Check func(data []byte) Verdict
+
+// Verdict is what a Check says.
+type Verdict uint8
+
+// The verdicts.
+const (
+	Accept Verdict = iota // heard and passed on
+	Ignore                // dropped: useless here, but the peer that brought it did no wrong
+	Reject                // dropped, and held against the peer that brought it
+)
+
 // Network is the whole port.
 type Network interface {
 	// Self is how others reach this node.
@@ -78,7 +92,7 @@ type Network interface {
 	Publish(ctx context.Context, topic string, data []byte) error
 	// Subscribe hears a topic until ctx ends. Slow readers lose the oldest
 	// messages: what is gossiped is repeated by its sender. check, if not nil,
-	// decides whether a message is passed on to others.
-	Subscribe(ctx context.Context, topic string, check func(data []byte) bool) (<-chan []byte, error)
+	// decides whether a message is heard and passed on to others.
+	Subscribe(ctx context.Context, topic string, check Check) (<-chan []byte, error)
 	io.Closer
 }

@@ -41,8 +41,8 @@ type gossip struct {
 type topic struct {
 	handle *pubsub.Topic
 
-	mu     sync.Mutex                  // guards checks
-	checks map[*func([]byte) bool]bool // of the running subscriptions
+	mu     sync.Mutex          // guards checks
+	checks map[*p2p.Check]bool // of the running subscriptions
 }
 
 func newGossip(ctx context.Context, h host.Host) (*gossip, error) {
@@ -91,9 +91,12 @@ func (g *gossip) join(name string) (*topic, error) {
 	if t := g.topics[name]; t != nil {
 		return t, nil
 	}
-	t := &topic{checks: map[*func([]byte) bool]bool{}}
-	validate := func(_ context.Context, from peer.ID, m *pubsub.Message) bool {
-		return from == g.self || t.accepts(m.Data)
+	t := &topic{checks: map[*p2p.Check]bool{}}
+	validate := func(_ context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+		if from == g.self {
+			return pubsub.ValidationAccept
+		}
+		return t.judge(m.Data)
 	}
 	// Inline: a check costs less than the hand-over to another goroutine.
 	if err := g.router.RegisterTopicValidator(name, validate, pubsub.WithValidatorInline(true)); err != nil {
@@ -109,28 +112,33 @@ func (g *gossip) join(name string) (*topic, error) {
 	return t, nil
 }
 
-// accepts asks the checks of all subscriptions.
-func (t *topic) accepts(message []byte) bool {
+// judge asks the checks of all subscriptions: the worst verdict counts.
+func (t *topic) judge(message []byte) pubsub.ValidationResult {
 	if len(message) < nonceBytes || len(message) > nonceBytes+maxGossipBytes {
-		return false
+		return pubsub.ValidationReject
 	}
 	t.mu.Lock()
-	var checks []func([]byte) bool
+	var checks []p2p.Check
 	for c := range t.checks {
 		checks = append(checks, *c)
 	}
 	t.mu.Unlock()
+	worst := p2p.Accept
 	for _, check := range checks {
-		if !check(message[nonceBytes:]) {
-			return false
-		}
+		worst = max(worst, check(message[nonceBytes:]))
 	}
-	return true
+	switch worst {
+	case p2p.Accept:
+		return pubsub.ValidationAccept
+	case p2p.Ignore:
+		return pubsub.ValidationIgnore
+	}
+	return pubsub.ValidationReject
 }
 
 // subscribe joins a topic; pump, which the caller runs, fills the channel until
 // ctx or the network's own context, end, is over.
-func (g *gossip) subscribe(ctx, end context.Context, name string, check func([]byte) bool) (_ <-chan []byte, pump func(), err error) {
+func (g *gossip) subscribe(ctx, end context.Context, name string, check p2p.Check) (_ <-chan []byte, pump func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -166,7 +174,7 @@ func (g *gossip) subscribe(ctx, end context.Context, name string, check func([]b
 	}, nil
 }
 
-func (t *topic) setCheck(check *func([]byte) bool, on bool) {
+func (t *topic) setCheck(check *p2p.Check, on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if on {

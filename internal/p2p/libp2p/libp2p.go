@@ -2,10 +2,16 @@
 //
 // It promises that a node's libp2p identity is its own ed25519 key, so that the
 // key at a stream's other end is proven by the handshake; that strangers are
-// bounded in connections, streams and memory; and that Close waits for all that
-// it started. Payloads of gossip are signed by those who write them, so the
-// envelope is not. It uses no relay, no DHT and no local discovery: whoever
-// dials must know addresses.
+// bounded in connections, streams and memory, and shut out for a while when they
+// misbehave; and that Close waits for all that it started. Payloads of gossip are
+// signed by those who write them, so the envelope is not.
+//
+// A network of known addresses (no Config.Bootstrap) is only that: whoever dials
+// must know where. With bootstrap peers it is a network of strangers: a DHT of its
+// own finds addresses, nodes that cannot be dialled keep a place at relays, holes are
+// punched through translators of addresses, and QUIC serves where TCP does not get
+// through. It never finds peers on the local network by broadcast, and never asks a
+// router to forward ports.
 package libp2p
 
 import (
@@ -13,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,8 +33,10 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/multiformats/go-multiaddr"
+	"go.uber.org/fx"
 
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/sign"
@@ -42,6 +51,7 @@ const (
 	// streamWindow is the most bytes in flight to a reader: one frame of the
 	// largest size, 80 MB/s at 100 ms.
 	streamWindow = p2p.MaxFrameBytes
+	lightWindow  = 1 << 20
 	// dialTimeout bounds one connection attempt with its handshake.
 	dialTimeout = 15 * time.Second
 )
@@ -52,14 +62,33 @@ var errClosed = errors.New("network is closed")
 type Config struct {
 	// Key is the node's identity; required.
 	Key sign.PrivateKey
-	// Listen are TCP multiaddrs; none means /ip4/127.0.0.1/tcp/0, this machine
-	// only.
+	// Listen are multiaddrs over TCP or, in a network of strangers, QUIC. None means
+	// /ip4/127.0.0.1/tcp/0, this machine only; with Bootstrap all interfaces, any
+	// port.
 	Listen []string
 	// MaxConns bounds connections; above it the least used are closed. 0 means
-	// 4096.
+	// 4096, or 128 if Light.
 	MaxConns int
 	// MaxStreamsPerPeer bounds the streams with one peer. 0 means 4096.
 	MaxStreamsPerPeer int
+	// Bootstrap gives the peers that all others are found from, which also serve as
+	// relays where they can; it is asked again and again and must not block. nil
+	// makes this a network of known addresses. The first node of a network of
+	// strangers gives none.
+	Bootstrap func() []p2p.Peer
+	// Chain names the network of strangers: nodes of others are not found.
+	Chain string
+	// Reach is what the owner knows of how this node is reached: public, or relayed
+	// to be dialled through relays only; empty: find out.
+	Reach p2p.ReachKind
+	// Relay makes the node carry connections of those who cannot be dialled.
+	Relay bool
+	// AllowReservation says who may be reached through this relay; it must not block.
+	// nil: everybody, within the relay's bounds.
+	AllowReservation func(sign.PublicKey) bool
+	// Light is for one of hundreds on a machine: few connections, small buffers, no
+	// service to others.
+	Light bool
 	// Log hears of refused streams; nil is silent.
 	Log *slog.Logger
 }
@@ -69,6 +98,8 @@ type Network struct {
 	host   host.Host
 	self   sign.PublicKey
 	gossip *gossip
+	wide   *wide // nil in a network of known addresses
+	scores *scores
 	log    *slog.Logger
 	ctx    context.Context // of handlers; cancelled by Close
 	stop   context.CancelFunc
@@ -89,29 +120,68 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	h, err := newHost(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("libp2p: %w", err)
+	if cfg.Key.IsZero() {
+		return nil, errors.New("libp2p: a network needs a key")
 	}
 	n := &Network{
-		host: h, self: cfg.Key.Public(), log: cfg.Log,
+		self: cfg.Key.Public(), log: cfg.Log, scores: newScores(),
 		streams: map[*stream]struct{}{}, served: map[p2p.Protocol]bool{},
 	}
+	near := &neighbours{}
+	if cfg.Bootstrap != nil {
+		n.wide = newWide(cfg, near)
+	}
+	var err error
+	if n.host, err = newHost(cfg, n.wide, n.gate(near)); err != nil {
+		return nil, fmt.Errorf("libp2p: %w", err)
+	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	if n.gossip, err = newGossip(n.ctx, h); err != nil {
-		n.stop()
-		h.Close()
-		return nil, fmt.Errorf("libp2p: gossip: %w", err)
+	if n.gossip, err = newGossip(n.ctx, n.host); err != nil {
+		return nil, fmt.Errorf("libp2p: gossip: %w", errors.Join(err, n.Close()))
+	}
+	if n.wide != nil {
+		if err := n.wide.start(n.host, n.spawn); err != nil {
+			return nil, fmt.Errorf("libp2p: %w", errors.Join(err, n.Close()))
+		}
 	}
 	return n, nil
 }
 
+func (n *Network) gate(near *neighbours) *gate {
+	private := func() bool { return true }
+	if w := n.wide; w != nil {
+		private = func() bool { return w.scope() < scopePublic }
+	}
+	return &gate{scores: n.scores, near: near, private: private}
+}
+
+// spawn runs f until Close ends its context; false when the network is closed.
+func (n *Network) spawn(f func(context.Context)) bool {
+	if !n.begin() {
+		return false
+	}
+	go func() {
+		defer n.wg.Done()
+		f(n.ctx)
+	}()
+	return true
+}
+
 func (c Config) withDefaults() Config {
-	if len(c.Listen) == 0 {
+	switch {
+	case len(c.Listen) > 0:
+	case c.Bootstrap == nil:
 		c.Listen = []string{"/ip4/127.0.0.1/tcp/0"}
+	case c.Light:
+		c.Listen = []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0"}
+	default:
+		c.Listen = []string{"/ip4/0.0.0.0/tcp/0", "/ip6/::/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/udp/0/quic-v1"}
 	}
 	if c.MaxConns == 0 {
 		c.MaxConns = 4096
+		if c.Light {
+			c.MaxConns = 128
+		}
 	}
 	if c.MaxStreamsPerPeer == 0 {
 		c.MaxStreamsPerPeer = 4096
@@ -122,9 +192,9 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func newHost(cfg Config) (host.Host, error) {
-	if cfg.Key.IsZero() {
-		return nil, errors.New("a network needs a key")
+func newHost(cfg Config, w *wide, g *gate) (host.Host, error) {
+	if w != nil && cfg.Chain == "" {
+		return nil, errors.New("a network of strangers needs the name of its chain")
 	}
 	seed, pub := cfg.Key.Seed(), cfg.Key.Public()
 	identity, err := crypto.UnmarshalEd25519PrivateKey(append(seed[:], pub[:]...))
@@ -141,31 +211,70 @@ func newHost(cfg Config) (host.Host, error) {
 	}
 	mux := *yamux.DefaultTransport
 	mux.MaxStreamWindowSize = streamWindow
-	h, err := golibp2p.New(
+	if cfg.Light {
+		mux.MaxStreamWindowSize = lightWindow
+	}
+	opts := []golibp2p.Option{
 		golibp2p.Identity(identity),
 		golibp2p.ListenAddrStrings(cfg.Listen...),
-		golibp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
 		golibp2p.Security(tls.ID, tls.New),
 		golibp2p.Muxer(yamux.ID, &mux),
 		golibp2p.ResourceManager(resources),
 		golibp2p.ConnectionManager(conns),
 		golibp2p.WithDialTimeout(dialTimeout),
 		golibp2p.UserAgent("gotong"),
-		golibp2p.DisableRelay(),
+		golibp2p.ConnectionGater(g),
+		golibp2p.DialRanker(rank),
 		golibp2p.DisableMetrics(),
-		golibp2p.DisableIdentifyAddressDiscovery(),
 		golibp2p.Ping(false),
-	)
+	}
+	if w == nil {
+		opts = append(opts, knownAddresses()...)
+	} else {
+		opts = append(opts, strangers(cfg, w)...)
+	}
+	h, err := golibp2p.New(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", cfg.Listen, err)
 	}
 	return h, nil
 }
 
-// Self implements p2p.Network.
+func knownAddresses() []golibp2p.Option {
+	return []golibp2p.Option{
+		golibp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport()),
+		golibp2p.DisableRelay(),
+		golibp2p.DisableIdentifyAddressDiscovery(),
+	}
+}
+
+func strangers(cfg Config, w *wide) []golibp2p.Option {
+	opts := []golibp2p.Option{
+		// Connections leave from the port that is listened on, so that what others see
+		// of it is where they can come back to.
+		golibp2p.Transport(tcp.NewTCPTransport),
+		golibp2p.Transport(quic.NewTransport),
+		golibp2p.EnableRelay(),
+		golibp2p.AddrsFactory(w.announce),
+		golibp2p.ForceReachabilityPrivate(), // until wide says what it is
+		golibp2p.WithFxOption(fx.Populate(&w.observed)),
+	}
+	if !cfg.Light {
+		opts = append(opts, golibp2p.EnableAutoNATv2())
+	}
+	return opts
+}
+
+// Self implements p2p.Network: the addresses that work from outside, best first,
+// at most 12 in a network of strangers.
 func (n *Network) Self() p2p.Peer {
+	all := n.host.Addrs()
+	if n.wide != nil {
+		slices.SortFunc(all, byWorth)
+		all = all[:min(len(all), announced)]
+	}
 	var addrs []string
-	for _, a := range n.host.Addrs() {
+	for _, a := range all {
 		addrs = append(addrs, a.String())
 	}
 	return p2p.Peer{Key: n.self, Addrs: addrs}
@@ -229,20 +338,21 @@ func (n *Network) Connect(ctx context.Context, p p2p.Peer) error {
 	if err != nil {
 		return err
 	}
-	return n.failure(ctx, "connect to", p.Key, n.host.Connect(ctx, peer.AddrInfo{ID: id}))
+	return n.failure(ctx, "connect to", p.Key, n.reach(ctx, id))
 }
 
-// Dial implements p2p.Network.
+// Dial implements p2p.Network. Through a relay it opens a stream too, after it gave a
+// direct connection the time to come.
 func (n *Network) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p.Stream, error) {
 	id, err := n.know(p)
 	if err != nil {
 		return nil, err
 	}
 	known := n.host.Network().Connectedness(id) == network.Connected
-	raw, err := n.host.NewStream(ctx, id, protocol.ID(proto))
+	raw, err := n.newStream(ctx, id, proto)
 	if err != nil && known && ctx.Err() == nil {
 		// The connection that was there may have died just now: once more.
-		raw, err = n.host.NewStream(ctx, id, protocol.ID(proto))
+		raw, err = n.newStream(ctx, id, proto)
 	}
 	if err != nil {
 		return nil, n.failure(ctx, "dial", p.Key, err)
@@ -256,8 +366,41 @@ func (n *Network) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p
 	return s, nil
 }
 
-// know remembers a peer's addresses, and forgets that dialling them failed
-// before: how often to try is the caller's decision.
+// reach connects to a peer, directly or through a relay. Where its addresses are
+// unknown or lead nowhere, the network is asked for them, once.
+func (n *Network) reach(ctx context.Context, id peer.ID) error {
+	ctx = network.WithAllowLimitedConn(ctx, "gotong")
+	if n.wide == nil {
+		return n.host.Connect(ctx, peer.AddrInfo{ID: id})
+	}
+	var err error
+	if len(n.host.Peerstore().Addrs(id)) > 0 {
+		n.wide.readyToPunch(ctx, id)
+		if err = n.host.Connect(ctx, peer.AddrInfo{ID: id}); err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	if lost := n.wide.find(ctx, id); lost != nil {
+		return errors.Join(err, lost)
+	}
+	n.forgive(id)
+	return n.host.Connect(ctx, peer.AddrInfo{ID: id})
+}
+
+func (n *Network) newStream(ctx context.Context, id peer.ID, proto p2p.Protocol) (network.Stream, error) {
+	if err := n.reach(ctx, id); err != nil {
+		return nil, err
+	}
+	ctx = network.WithNoDial(ctx, "connected")
+	if n.wide != nil && n.host.Network().Connectedness(id) == network.Limited {
+		if raw, err := n.wide.direct(ctx, id, proto); err == nil || ctx.Err() != nil {
+			return raw, err
+		}
+	}
+	return n.host.NewStream(network.WithAllowLimitedConn(ctx, "gotong"), id, protocol.ID(proto))
+}
+
+// know remembers a peer's addresses.
 func (n *Network) know(p p2p.Peer) (peer.ID, error) {
 	if p.Key == n.self {
 		return "", fmt.Errorf("%w: %s is this node itself", p2p.ErrUnreachable, p.Key)
@@ -266,19 +409,30 @@ func (n *Network) know(p p2p.Peer) (peer.ID, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %s: %v", p2p.ErrUnreachable, p.Key, err)
 	}
-	var good []multiaddr.Multiaddr
-	for _, text := range p.Addrs[:min(len(p.Addrs), maxAddrs)] {
-		if a, err := multiaddr.NewMultiaddr(text); err == nil {
-			good = append(good, a)
-		} else {
-			n.log.Debug("address ignored", "peer", p.Key, "err", err)
-		}
-	}
-	n.host.Peerstore().AddAddrs(id, good, addrLife)
+	n.host.Peerstore().AddAddrs(id, parseAddrs(p.Addrs, n.log), addrLife)
+	n.forgive(id)
+	return id, nil
+}
+
+// forgive forgets that dialling a peer failed before: how often to try is the
+// caller's decision.
+func (n *Network) forgive(id peer.ID) {
 	if sw, ok := n.host.Network().(*swarm.Swarm); ok {
 		sw.Backoff().Clear(id)
 	}
-	return id, nil
+}
+
+// parseAddrs reads the first addresses of a peer and leaves out what is none.
+func parseAddrs(texts []string, log *slog.Logger) []multiaddr.Multiaddr {
+	var good []multiaddr.Multiaddr
+	for _, text := range texts[:min(len(texts), maxAddrs)] {
+		if a, err := multiaddr.NewMultiaddr(text); err == nil {
+			good = append(good, a)
+		} else {
+			log.Debug("address ignored", "err", err)
+		}
+	}
+	return good
 }
 
 func (n *Network) failure(ctx context.Context, what string, key sign.PublicKey, err error) error {
@@ -298,9 +452,8 @@ func (n *Network) Publish(ctx context.Context, topic string, data []byte) error 
 	return n.gossip.publish(ctx, topic, data)
 }
 
-// Subscribe implements p2p.Network. A message that check refuses is neither
-// heard nor passed on; what this node publishes itself it does not hear.
-func (n *Network) Subscribe(ctx context.Context, topic string, check func([]byte) bool) (<-chan []byte, error) {
+// Subscribe implements p2p.Network. What this node publishes itself it does not hear.
+func (n *Network) Subscribe(ctx context.Context, topic string, check p2p.Check) (<-chan []byte, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -331,7 +484,10 @@ func (n *Network) Close() error {
 	}
 	var err error
 	if first {
-		err = n.host.Close()
+		if n.wide != nil {
+			err = n.wide.stop()
+		}
+		err = errors.Join(err, n.host.Close())
 	}
 	n.wg.Wait()
 	return err

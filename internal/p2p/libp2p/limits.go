@@ -6,6 +6,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	relayv2 "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/x/rate"
 )
 
@@ -41,6 +42,12 @@ func newResourceManager(cfg Config) (network.ResourceManager, error) {
 			Streams: 2 * perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer,
 			Memory: memoryBytesPerPeer,
 		},
+	}
+	if cfg.Relay {
+		carry := rcmgr.ResourceLimits{Streams: 4 * relayReservations, StreamsInbound: 4 * relayReservations, StreamsOutbound: 4 * relayReservations, Memory: relayMemory}
+		each := rcmgr.ResourceLimits{Streams: 4 * relayCircuits, StreamsInbound: 2 * relayCircuits, StreamsOutbound: 2 * relayCircuits, Memory: relayPeerMemory}
+		limits.Service = map[string]rcmgr.ResourceLimits{relayv2.ServiceName: carry}
+		limits.ServicePeer = map[string]rcmgr.ResourceLimits{relayv2.ServiceName: each}
 	}
 	return rcmgr.NewResourceManager(
 		rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),

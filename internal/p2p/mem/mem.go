@@ -221,7 +221,7 @@ type node struct {
 }
 
 type subscription struct {
-	check func([]byte) bool
+	check p2p.Check
 	out   chan []byte
 	mu    sync.Mutex // one deliverer at a time; guards ended
 	ended bool
@@ -319,7 +319,7 @@ func (n *node) Publish(ctx context.Context, topic string, data []byte) error {
 }
 
 // Subscribe implements p2p.Network.
-func (n *node) Subscribe(ctx context.Context, topic string, check func([]byte) bool) (<-chan []byte, error) {
+func (n *node) Subscribe(ctx context.Context, topic string, check p2p.Check) (<-chan []byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -365,7 +365,7 @@ func (n *node) hear(topic string, data []byte) bool {
 	}
 	n.mu.Unlock()
 	for _, s := range subs {
-		if s.check != nil && !s.check(data) {
+		if s.check != nil && s.check(data) != p2p.Accept {
 			return false
 		}
 	}

@@ -517,7 +517,12 @@ func testGossipCheck(t *testing.T, s *suite) {
 	a, b, c := s.node(), s.node(), s.node()
 	s.ok(b.Connect(s.ctx, a.Self()))
 	s.ok(c.Connect(s.ctx, b.Self()))
-	onlyGood := func(data []byte) bool { return string(data) == "good" }
+	onlyGood := func(data []byte) p2p.Verdict {
+		if string(data) == "good" {
+			return p2p.Accept
+		}
+		return p2p.Ignore
+	}
 	atB, err := b.Subscribe(s.ctx, "offers", onlyGood)
 	s.ok(err)
 	atC, err := c.Subscribe(s.ctx, "offers", nil)

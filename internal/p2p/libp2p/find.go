@@ -1,0 +1,106 @@
+package libp2p
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/gotong-network/gotong/internal/p2p"
+)
+
+const (
+	findTime  = 20 * time.Second // of one lookup
+	findLife  = 15 * time.Second // how long what it said is not asked again
+	maxFinds  = 8                // lookups at a time
+	maxFound  = 1024             // lookups remembered
+	foundLife = time.Hour        // how long addresses from a lookup are kept
+)
+
+// finder bounds lookups in the DHT: one at a time for a peer, and not again at once.
+type finder struct {
+	running chan struct{} // one token for each lookup that may run
+
+	mu   sync.Mutex // guards past
+	past map[peer.ID]*found
+}
+
+// found is a lookup, running or over.
+type found struct {
+	done chan struct{} // closed at its end
+	err  error         // valid then
+	at   time.Time     // of its end
+}
+
+func (f *finder) init() {
+	f.running, f.past = make(chan struct{}, maxFinds), map[peer.ID]*found{}
+}
+
+// find asks the DHT where a peer is; its addresses are in the peer store then.
+// Callers that ask for the same peer share one lookup.
+func (w *wide) find(ctx context.Context, id peer.ID) error {
+	w.finder.mu.Lock()
+	f := w.finder.past[id]
+	mine := f == nil || f.over() && time.Since(f.at) > findLife
+	if mine {
+		f = &found{done: make(chan struct{})}
+		w.finder.keep(id, f)
+	}
+	w.finder.mu.Unlock()
+	if mine && !w.spawn(func(life context.Context) { w.lookUp(life, id, f) }) {
+		return errClosed
+	}
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *found) over() bool {
+	select {
+	case <-f.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// keep remembers a lookup; the lock is held. At the bound, those that are over go.
+func (f *finder) keep(id peer.ID, now *found) {
+	if len(f.past) >= maxFound {
+		for p, old := range f.past {
+			if old.over() {
+				delete(f.past, p)
+			}
+		}
+	}
+	f.past[id] = now
+}
+
+func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
+	defer func() {
+		f.at = time.Now()
+		close(f.done)
+	}()
+	select {
+	case w.finder.running <- struct{}{}:
+		defer func() { <-w.finder.running }()
+	case <-ctx.Done():
+		f.err = ctx.Err()
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	info, err := w.dht.FindPeer(ctx, id)
+	if err != nil {
+		f.err = fmt.Errorf("%w: nobody asked knows where it is: %v", p2p.ErrUnreachable, err)
+		return
+	}
+	addrs := info.Addrs[:min(len(info.Addrs), maxAddrs)]
+	w.host.Peerstore().AddAddrs(id, addrs, foundLife)
+	w.log.Debug("peer found", "peer", id, "addrs", addrs)
+}
