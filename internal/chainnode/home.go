@@ -2,6 +2,7 @@ package chainnode
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -100,14 +101,38 @@ func MakeKeys(home string) (Keys, error) {
 
 // WriteGenesis writes the genesis of a home.
 func WriteGenesis(home string, c app.GenesisConfig) error {
-	doc, err := app.Genesis(c)
+	b, err := EncodeGenesis(c)
 	if err != nil {
 		return err
 	}
+	return PutGenesis(home, b)
+}
+
+// EncodeGenesis builds the genesis file of a chain.
+func EncodeGenesis(c app.GenesisConfig) ([]byte, error) {
+	doc, err := app.Genesis(c)
+	if err != nil {
+		return nil, err
+	}
+	return encodeGenesis(doc)
+}
+
+func encodeGenesis(doc *cmttypes.GenesisDoc) ([]byte, error) {
 	b, err := cmtjson.MarshalIndent(doc, "", "  ")
 	if err != nil {
-		return fmt.Errorf("genesis: %w", err)
+		return nil, fmt.Errorf("genesis: %w", err)
 	}
+	return b, nil
+}
+
+// GenesisHash names a genesis file: its SHA-256 in hex.
+func GenesisHash(file []byte) string {
+	h := sha256.Sum256(file)
+	return hex.EncodeToString(h[:])
+}
+
+// PutGenesis writes a genesis file into a home, which has its keys.
+func PutGenesis(home string, b []byte) error {
 	if err := writeFile(genesisFile(home), b, 0o644); err != nil {
 		return fmt.Errorf("chain node: genesis: %w", err)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/membercmd"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/work"
@@ -202,10 +203,11 @@ func exitCode(err error) int {
 	}
 	var (
 		usage   usageError
+		member  membercmd.UsageError
 		refused *runtime.Refused
 		profile *gw1.Refusal
 	)
-	if errors.As(err, &usage) || errors.As(err, &refused) || errors.As(err, &profile) {
+	if errors.As(err, &usage) || errors.As(err, &member) || errors.As(err, &refused) || errors.As(err, &profile) {
 		return exitUsage
 	}
 	return exitInternal

@@ -1,6 +1,10 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/gotong-network/gotong/internal/membercmd"
+)
 
 // commandGroup is a heading of the help and its commands.
 type commandGroup struct {
@@ -37,6 +41,8 @@ func commands(a *app) []commandGroup {
 		}},
 		{"The network and this program:", []*cobra.Command{
 			newNetworkCommand(a),
+			membercmd.NewStart(a.memberEnv()),
+			membercmd.NewStatus(a.memberEnv()),
 			newCommonsCommand(a),
 			newSupplyCommand(a),
 			newProviderCommand(a),

@@ -13,6 +13,7 @@ import (
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/blob"
 	"github.com/gotong-network/gotong/internal/client"
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/p2p"
@@ -359,8 +360,7 @@ func (a *app) openClient(ctx context.Context) (*session, *client.Client, error) 
 		Chain: s.Network.Chain, Account: s.Key.Address, Key: key, Ledger: moving, Net: s.Net, IndexerOwner: s.Network.IndexerOwner, Profile: gw1.Version,
 		Dir: s.Home.Path("client"), Log: a.log(),
 		Indexer: func() (p2p.Peer, error) {
-			n, err := s.Home.ReadNetwork()
-			return n.Indexer, err
+			return s.indexer()
 		},
 		Holders: func() []p2p.Peer {
 			n, _ := s.Home.ReadNetwork() // none without it
@@ -388,6 +388,9 @@ type movingLedger struct {
 func (m *movingLedger) at() ledger.Ledger {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.s.Home.Info().Kind != home.Local {
+		return m.Ledger // it knows several nodes itself
+	}
 	if n, err := m.s.Home.ReadNetwork(); err == nil && n.RPC != m.rpc && n.Chain == m.s.Network.Chain {
 		if c, err := cosmos.Dial(n.RPC); err == nil {
 			c.AddKey([32]byte(m.s.Key.Secret()))

@@ -9,13 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/membercmd"
 )
 
 // blockTimeout is how long a chain that makes blocks may take for the next one.
 const blockTimeout = 15 * time.Second
 
 func newNetworkCommand(a *app) *cobra.Command {
-	return newGroup("network", "Ask how the network is", newNetworkStatusCommand(a))
+	return newGroup("network", "Found, join or ask about a network", newNetworkCreateCommand(a), membercmd.NewJoin(a.memberEnv()), newNetworkStatusCommand(a))
 }
 
 func newNetworkStatusCommand(a *app) *cobra.Command {

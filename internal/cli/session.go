@@ -88,6 +88,9 @@ func (a *app) reach(ctx context.Context, needs int) (_ *session, err error) {
 
 // openLedger speaks to the chain and makes sure that it is the home's.
 func (a *app) openLedger(ctx context.Context, s *session) error {
+	if s.Home.Info().Kind == home.Member {
+		return a.openMemberLedger(ctx, s)
+	}
 	l, err := cosmos.Dial(s.Network.RPC)
 	if err != nil {
 		return err
@@ -124,6 +127,9 @@ func (a *app) openPeers(ctx context.Context, s *session) error {
 	}
 	s.Net = n
 	s.closers = append(s.closers, n.Close)
+	if s.Home.Info().Kind == home.Member {
+		return s.findIndexer(ctx)
+	}
 	call, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	if err := n.Connect(call, s.Network.Indexer); err != nil {

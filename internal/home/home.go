@@ -49,17 +49,30 @@ type Info struct {
 	Kind   Kind   `json:"kind"`
 	Chain  string `json:"chain"`
 	Key    string `json:"key"` // name of the default key
+	// Roles that a member plays; none is a client's home.
+	Roles []string `json:"roles,omitempty"`
+	// Private: of a private network, whose keys may be kept unencrypted.
+	Private bool `json:"private,omitempty"`
 }
 
-// Network is network.json: where the network of this home answers right now. It
-// is rewritten by each start of `gotong up`.
+// Network is network.json: where the network of this home answers. In a local
+// network's home it is rewritten by each start of `gotong up`; in a member's it
+// is what the invite said, with what was learned since.
 type Network struct {
 	Chain        string       `json:"chain"`
 	RPC          string       `json:"rpc"` // http://host:port of a chain node
-	Indexer      p2p.Peer     `json:"indexer"`
-	IndexerOwner work.Address `json:"indexer_owner"`
+	Indexer      p2p.Peer     `json:"indexer,omitzero"`
+	IndexerOwner work.Address `json:"indexer_owner,omitempty"`
 	Referees     []p2p.Peer   `json:"referees,omitempty"` // who give outputs that a claim made them fetch
-	Pid          int          `json:"pid"`
+	Pid          int          `json:"pid,omitempty"`
+
+	// Of a member only.
+	RPCs        []string   `json:"rpcs,omitempty"`         // http://host:port of nodes, none trusted more than the others
+	Bootstrap   []p2p.Peer `json:"bootstrap,omitempty"`    // the first peers of this network
+	ChainPeers  []string   `json:"chain_peers,omitempty"`  // id@host:port of chain nodes
+	TrustHeight int64      `json:"trust_height,omitempty"` // of a header that is taken for true; 0: none yet
+	TrustHash   string     `json:"trust_hash,omitempty"`   // its hash, in hex
+	BlockMillis int64      `json:"block_millis,omitempty"` // wait between blocks of this network
 }
 
 // Home is a home directory.
@@ -95,7 +108,8 @@ func Create(dir string, in Info) (*Home, error) {
 func Open(dir string) (*Home, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "home.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s: %w: start a local network with `gotong up --home %s`", dir, ErrAbsent, dir)
+		return nil, fmt.Errorf("%s: %w: start a local network with `gotong up --home %s`, or join one with `gotong network join INVITE --home %s`",
+			dir, ErrAbsent, dir, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("home %s: %w", dir, err)

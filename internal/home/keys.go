@@ -47,7 +47,7 @@ type keyFile struct {
 	Format    int          `json:"format"`
 	Name      string       `json:"name"`
 	Address   work.Address `json:"address"`
-	Plain     string       `json:"plain_local_network_only,omitempty"` // hex
+	Plain     string       `json:"plain_local_network_only,omitempty"` // hex; of local and private networks
 	Encrypted string       `json:"encrypted,omitempty"`                // armored age, scrypt passphrase
 }
 
@@ -108,7 +108,12 @@ func CheckAddress(s string) (work.Address, error) {
 	return work.Address(s), nil
 }
 
-// SaveKey writes a key. An empty passphrase is refused unless the home is local.
+// PlainKeys reports whether the home may keep account keys unencrypted: those of
+// local and private networks, whose money is play money.
+func (h *Home) PlainKeys() bool { return h.info.Kind == Local || h.info.Private }
+
+// SaveKey writes a key. An empty passphrase is refused unless the home may keep
+// plain keys.
 func (h *Home) SaveKey(k *Key, passphrase string) error {
 	path := h.keyPath(k.Name)
 	if _, err := os.Stat(path); err == nil {
@@ -125,10 +130,10 @@ func (h *Home) SaveKey(k *Key, passphrase string) error {
 			return err
 		}
 		f.Encrypted = text
-	case h.info.Kind == Local:
+	case h.PlainKeys():
 		f.Plain = hex.EncodeToString(k.secret)
 	default:
-		return errors.New("a passphrase is needed: keys are kept unencrypted only in homes of local networks")
+		return errors.New("a passphrase is needed: keys are kept unencrypted only in homes of local and private networks")
 	}
 	b, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {

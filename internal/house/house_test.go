@@ -64,6 +64,8 @@ var allowed = []struct {
 	{"internal/home", []string{"work", "sign", "internal/p2p", "internal/version"}},
 	{"internal/demoscene", nil},
 	{"internal/node", []string{"*"}},
+	{"internal/member", []string{"work", "sign", "lifecycle", "internal/"}},
+	{"internal/membercmd", []string{"work", "sign", "lifecycle", "internal/"}},
 	{"internal/localnet", []string{"*"}},
 	{"internal/cli", []string{"*"}},
 	{"internal/house", nil},
@@ -86,9 +88,9 @@ var only = map[string][]string{
 	"internal/p2p/mem":       {"internal/sim"},
 	"internal/localnet":      {"internal/cli", "bench", "e2e"},
 	"internal/demoscene":     {"internal/cli", "internal/localnet", "bench", "e2e"},
-	"internal/runtime/wasm":  {"cmd/gotong", "internal/node", "internal/localnet", "internal/cli", "bench", "e2e"},
+	"internal/runtime/wasm":  {"cmd/gotong", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/p2p/libp2p":    {"internal/node", "internal/localnet", "internal/cli", "internal/client", "bench", "e2e"},
-	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/node", "internal/localnet", "internal/cli", "bench", "e2e"},
+	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 }
 
 type pkg struct {

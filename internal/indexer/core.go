@@ -21,6 +21,9 @@ type terms struct {
 
 func (x *Indexer) terms(t work.Tier) terms {
 	if t == work.TierNone {
+		if x.cfg.AllOwn {
+			return terms{}
+		}
 		own := x.cfg.Own
 		if len(own) == 0 {
 			own = []work.Address{""} // nobody

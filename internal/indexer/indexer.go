@@ -36,6 +36,7 @@ type Config struct {
 
 	OfferTopics []string       // gossip to listen to; empty: wire.OfferTopic(Chain, work.ClassCPU, "")
 	Own         []work.Address // providers that serve jobs of tier none
+	AllOwn      bool           // all do: the network is one owner's
 	Weights     match.Weights  // zero: match.DefaultWeights
 	Timing      Timing         // zero fields: DefaultTiming
 

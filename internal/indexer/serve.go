@@ -300,7 +300,7 @@ func (x *Indexer) checkSpec(s *work.JobSpec, r *wire.Request) error {
 		return fmt.Errorf("job names indexer %s: this is %s", s.Indexer, x.cfg.Key.Public())
 	case s.IndexerOwner != x.cfg.Owner:
 		return fmt.Errorf("job says that %s owns this indexer: it is %s", s.IndexerOwner, x.cfg.Owner)
-	case s.Tier == work.TierNone && len(x.cfg.Own) == 0:
+	case s.Tier == work.TierNone && len(x.cfg.Own) == 0 && !x.cfg.AllOwn:
 		return errors.New("this indexer has no providers of its own for tier none: choose a checked tier")
 	case len(r.Holders) > maxHolders:
 		return fmt.Errorf("%d holders of inputs: at most %d", len(r.Holders), maxHolders)

@@ -90,6 +90,9 @@ type Checker struct{ Slots int }
 // Indexer is how the indexer's role is played.
 type Indexer struct {
 	Own []work.Address // providers that serve tier none
+	// AllOwn lets every provider serve tier none: in a private network all are the
+	// owner's.
+	AllOwn bool
 }
 
 // Node is one participant.
@@ -278,7 +281,7 @@ func (n *Node) addIndexer() error {
 	}
 	x, err := indexer.New(indexer.Config{
 		Chain: n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch,
-		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, Log: n.cfg.Log,
+		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, AllOwn: n.cfg.Indexer.AllOwn, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
