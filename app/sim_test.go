@@ -188,6 +188,7 @@ func (s *sim) digest(b apptest.Block) {
 		}
 	}
 	add(b.Events)
+	s.events = prooftypes.CloseDigest(s.events, b.Height, b.Time)
 	got, err := s.chain.Read(prooftypes.ModuleName, prooftypes.DigestKey(b.Height))
 	if err != nil || !bytes.Equal(got, s.events[:]) {
 		s.fatal("the digest of %d events is %X, the events give %s: %v", s.emitted, got, s.events, err)

@@ -88,6 +88,7 @@ type Result struct {
 // Block is what a block did.
 type Block struct {
 	Height  int64
+	Time    time.Time
 	Results []Result // of the transactions, in the order in which they were sent
 	Events  []abci.Event
 	Hash    []byte // of the state
@@ -290,7 +291,7 @@ func (c *Chain) Advance() (Block, error) {
 		return Block{}, fmt.Errorf("block %d: %w", height, err)
 	}
 	c.height, c.time, c.sets = height, at, [3][]abci.Validator{c.sets[1], c.sets[2], next}
-	b := Block{Height: height, Events: res.Events, Hash: res.AppHash}
+	b := Block{Height: height, Time: at, Events: res.Events, Hash: res.AppHash}
 	for _, r := range res.TxResults[len(proposal.Txs):] {
 		b.Results = append(b.Results, Result{Code: r.Code, Codespace: r.Codespace, Log: r.Log, Events: r.Events})
 		if r.Code != 0 && r.Codespace == "sdk" {

@@ -14,9 +14,9 @@ import (
 	"github.com/gotong-network/gotong/x/proof/types"
 )
 
-// EventDigest is the digest of all events since genesis up to the end of a height
-// that is kept. Blocks prove their state but not their events: a reader that knows
-// the digests of two heights can check what it was told of those between.
+// EventDigest is the digest of all events and block times since genesis up to the end
+// of a height that is kept. Blocks prove their state but not their events: a reader
+// that knows the digests of two heights can check what it was told of those between.
 func (k Keeper) EventDigest(ctx context.Context, height int64) (work.Hash, error) {
 	b, err := k.events.Get(ctx, uint64(height))
 	if errors.Is(err, collections.ErrNotFound) {
@@ -38,7 +38,7 @@ func (k Keeper) digest(ctx sdk.Context, event []byte) error {
 	return k.setDigest(ctx, types.NextDigest(last, ctx.BlockHeight(), event))
 }
 
-// closeDigest ends a height: it has a digest even if nothing happened.
+// closeDigest ends a height with its time: it has a digest even if nothing happened.
 func (k Keeper) closeDigest(ctx sdk.Context) error {
 	last, err := k.lastDigest(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (k Keeper) closeDigest(ctx sdk.Context) error {
 			return err
 		}
 	}
-	return k.setDigest(ctx, last)
+	return k.setDigest(ctx, types.CloseDigest(last, ctx.BlockHeight(), ctx.BlockTime()))
 }
 
 // lastDigest is that of this height, if it has one yet, or of the one before.

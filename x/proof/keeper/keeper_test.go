@@ -163,14 +163,15 @@ func TestEventDigest(t *testing.T) {
 	w.do(t, func(m lifecycle.Machine) error { m.S.Emit(lifecycle.Event{}); return nil })
 	first := end(1)
 	event := w.ctx.EventManager().Events()[0].Attributes[0].Value
-	if want := types.NextDigest(work.Hash{}, 1, []byte(event)); first != want {
+	at := w.ctx.BlockTime()
+	if want := types.CloseDigest(types.NextDigest(work.Hash{}, 1, []byte(event)), 1, at); first != want {
 		t.Errorf("the digest of one event is %s, want %s", first, want)
 	}
 	inner, _ := w.ctx.WithBlockHeight(2).CacheContext() // a transaction that fails
 	if err := w.k.Do(inner, func(m lifecycle.Machine) error { m.S.Emit(lifecycle.Event{}); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	if got := end(2); got != first {
+	if got := end(2); got != types.CloseDigest(first, 2, at) {
 		t.Errorf("without an event the digest went from %s to %s", first, got)
 	}
 	end(types.KeepDigests + 1)

@@ -7,6 +7,7 @@ package types
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
@@ -32,9 +33,15 @@ const (
 const KeepDigests = 100_000
 
 // NextDigest is the digest of events after one more of them, as the bytes of its
-// attribute, at a height. Before a chain's first event the digest is zero.
+// attribute, at a height. Before a chain's first block the digest is zero.
 func NextDigest(last work.Hash, height int64, event []byte) work.Hash {
 	return work.Sum("gotong/events/1", last[:], binary.BigEndian.AppendUint64(nil, uint64(height)), event)
+}
+
+// CloseDigest is the digest of events at the end of a height, whose block has a time.
+func CloseDigest(last work.Hash, height int64, at time.Time) work.Hash {
+	b := binary.BigEndian.AppendUint64(nil, uint64(height))
+	return work.Sum("gotong/eventsblock/1", last[:], binary.BigEndian.AppendUint64(b, uint64(at.UnixNano())))
 }
 
 // DigestPrefix is where the module's store has the digests of events.
