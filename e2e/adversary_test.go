@@ -65,6 +65,7 @@ type arena struct {
 	m       localnet.Members
 	params  lifecycle.Params
 	started map[work.Address]work.Amount // worth of everybody before anything happened
+	seed    atomic.Uint64                // of the last job: each has other items to fake
 }
 
 // newArena starts a network whose members change is asked about.
@@ -166,7 +167,7 @@ func (a *arena) gain(who work.Address) int64 { return int64(a.worth(who)) - int6
 func (a *arena) post(n uint64, tier work.Tier) work.JobID {
 	a.t.Helper()
 	id, err := a.c.Post(a.t.Context(), client.Request{
-		Program: client.BytesSource([]byte("module")), Tier: tier, Seed: 1, FuelPerItem: 2 * quickFuel,
+		Program: client.BytesSource([]byte("module")), Tier: tier, Seed: a.seed.Add(1), FuelPerItem: 2 * quickFuel,
 		List:   &work.ItemList{Args: []string{"{i}"}, Source: work.SourceRange, Range: work.Range{Lo: 0, Hi: n}},
 		Limits: work.Limits{MemoryBytes: 1 << 20, Fuel: 1_000_000_000, OutputBytes: 1 << 20},
 	})
@@ -239,6 +240,35 @@ func (a *arena) settled(id work.JobID, n uint64) []*lifecycle.Batch {
 	return bs
 }
 
+// maxRounds bounds the jobs that a liar is given. Each draws some of its items: who
+// fakes one in five and is drawn four times a job stays lucky for all of them once in
+// 10^7 runs.
+const maxRounds = 20
+
+// until posts jobs of n items, one after the other, until ok, and gives all batches.
+// What a draw decides is sure only after some of them.
+func (a *arena) until(what string, n uint64, tier work.Tier, ok func() bool) (all []*lifecycle.Batch) {
+	a.t.Helper()
+	for range maxRounds {
+		all = append(all, a.settled(a.post(n, tier), n)...)
+		if ok() {
+			return all
+		}
+	}
+	a.t.Fatalf("after %d jobs: not yet that %s", maxRounds, what)
+	return nil
+}
+
+// convicted reports whether who was slashed in a role.
+func (a *arena) convicted(role lifecycle.Role, who work.Address) bool {
+	a.t.Helper()
+	q, err := a.led.Party(a.t.Context(), role, who)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return q.Convictions > 0
+}
+
 // unhurt fails the test if a member that played by the rules lost anything, and
 // wants all money to be there.
 func (a *arena) unhurt(who ...work.Address) {
@@ -292,7 +322,7 @@ func cast(roles map[string]func(*node.Config)) func(string, *node.Config) {
 func TestAdversaryGarbage(t *testing.T) {
 	t.Parallel()
 	a := newArena(t, 2, 3, cast(map[string]func(*node.Config){"provider-0": wrap(adversary.CorruptRuntime)}))
-	a.settled(a.post(40, work.TierEconomic), 40)
+	a.until("the garbage worker is convicted", 40, work.TierEconomic, func() bool { return a.convicted(lifecycle.RoleProvider, a.provider(0)) })
 	a.loses(a.provider(0), a.provider(1))
 	a.unhurt(a.provider(1), a.checker(0), a.checker(1), a.checker(2))
 }
@@ -305,7 +335,9 @@ func TestAdversaryThrifty(t *testing.T) {
 		"provider-0": wrap(func(rt runtime.Runtime) runtime.Runtime { return adversary.Thrifty(rt, 200) }),
 		"provider-1": wrap(func(rt runtime.Runtime) runtime.Runtime { return adversary.Inflate(rt, 1200) }),
 	}))
-	a.settled(a.post(60, work.TierFull), 60)
+	a.until("both are convicted", 60, work.TierFull, func() bool {
+		return a.convicted(lifecycle.RoleProvider, a.provider(0)) && a.convicted(lifecycle.RoleProvider, a.provider(1))
+	})
 	a.loses(a.provider(0), a.provider(2))
 	a.loses(a.provider(1), a.provider(2))
 	a.unhurt(a.provider(2), a.checker(0), a.checker(1), a.checker(2))
@@ -355,7 +387,7 @@ func TestAdversaryRing(t *testing.T) {
 	t.Parallel()
 	lie := wrap(adversary.CorruptRuntime)
 	a := newArena(t, 2, 3, cast(map[string]func(*node.Config){"provider-0": lie, "checker-0": lie}))
-	a.settled(a.post(40, work.TierFull), 40)
+	a.until("the worker is convicted", 40, work.TierFull, func() bool { return a.convicted(lifecycle.RoleProvider, a.provider(0)) })
 	a.loses(a.provider(0), a.provider(1))
 	if g := a.gain(a.provider(0)) + a.gain(a.checker(0)); g >= 0 {
 		t.Errorf("the ring gained %d ugtg", g)
@@ -371,7 +403,9 @@ func TestAdversaryLazyCheckers(t *testing.T) {
 		"checker-0": wrap(func(rt runtime.Runtime) runtime.Runtime { return adversary.Thrifty(rt, 1000) }),
 		"checker-1": func(c *node.Config) { copier = adversary.Replay(c.Ledger); c.Ledger = copier },
 	}))
-	for _, b := range a.settled(a.post(60, work.TierFull), 60) {
+	for _, b := range a.until("the guess is convicted and something was replayed", 60, work.TierFull, func() bool {
+		return a.convicted(lifecycle.RoleChecker, a.checker(0)) && adversary.Copied(copier) > 0
+	}) {
 		if b.Phase != lifecycle.Settled {
 			t.Errorf("an honest batch is %s: %s", b.Phase, b.Why)
 		}
@@ -382,9 +416,6 @@ func TestAdversaryLazyCheckers(t *testing.T) {
 		}
 	}
 	a.loses(a.checker(0), a.checker(2), a.checker(3))
-	if adversary.Copied(copier) == 0 {
-		t.Error("nothing was replayed")
-	}
 	if g := a.gain(a.checker(1)); g > 0 {
 		t.Errorf("the replaying checker gained %d ugtg", g)
 	}
@@ -403,7 +434,7 @@ func TestAdversarySilent(t *testing.T) {
 			c.Ledger = adversary.Silent(c.Ledger, func(m ledger.Msg) bool { _, is := m.(ledger.CommitCheck); return is })
 		},
 	}), func(p *lifecycle.Params) { p.OpenBlocks = 20 })
-	a.settled(a.post(40, work.TierFull), 40)
+	a.until("the silent worker was drawn", 40, work.TierFull, func() bool { return a.gain(a.provider(0)) < 0 })
 	a.loses(a.provider(0), a.provider(1))
 	if g := a.gain(a.checker(0)); g > 0 {
 		t.Errorf("the absent checker gained %d ugtg", g)
