@@ -12,10 +12,11 @@ import (
 // Candidate is an offer and what the indexer knows about its provider.
 type Candidate struct {
 	Offer      *work.Offer
-	RTT        time.Duration // 0: not measured yet
-	Reputation float64       // 0…1, from Reputation
-	Given      float64       // items handed to it lately, per slot
-	Barred     bool          // from this job
+	Attested   []work.Attestation // of the offer, those whose Verify gave nil
+	RTT        time.Duration      // between indexer and provider; 0: not measured yet
+	Reputation float64            // 0…1, from Reputation
+	Given      float64            // items handed to it lately, per slot
+	Barred     bool               // from this job
 }
 
 // Request is what a job asks of a provider.
@@ -25,7 +26,7 @@ type Request struct {
 	MaxPrice    work.Price
 	MemoryBytes uint64     // of one item
 	Class       work.Class // empty: any
-	Region      string     // ISO 3166 code; empty: anywhere
+	Place       work.Placement
 	Only        []work.Address
 }
 
@@ -44,7 +45,6 @@ const (
 	ReasonOnly    Reason = "are not among the own providers that this job is limited to"
 	ReasonBarred  Reason = "are barred from this job after a void batch"
 	ReasonClass   Reason = "offer another class of hardware"
-	ReasonRegion  Reason = "are in another region"
 	ReasonMemory  Reason = "have less memory than an item may use"
 	ReasonPrice   Reason = "ask more than the job's price cap"
 	ReasonSlots   Reason = "offer no slots"
@@ -60,7 +60,7 @@ type Ranked struct {
 // many each filter excluded.
 //
 // The score is w_price·e^(−price/median) + w_rtt·e^(−rtt/30 ms) +
-// w_rep·reputation + w_spread/n, where n is 1 + the items per slot that the
+// w_rep·reputation + w_rand/n, where n is 1 + the items per slot that the
 // provider was given lately more than the one that was given least: who has had
 // little comes first, so that equal offers share small jobs evenly too. Ties are
 // broken by account.
@@ -101,8 +101,6 @@ func exclude(c Candidate, r Request) Reason {
 		return ReasonBarred
 	case r.Class != "" && o.Class != r.Class:
 		return ReasonClass
-	case r.Region != "" && o.Region != r.Region:
-		return ReasonRegion
 	case o.MemoryBytes != 0 && o.MemoryBytes < r.MemoryBytes: // 0: unstated
 		return ReasonMemory
 	case o.Price > r.MaxPrice:
@@ -110,7 +108,7 @@ func exclude(c Candidate, r Request) Reason {
 	case o.Slots == 0:
 		return ReasonSlots
 	}
-	return ""
+	return misplaced(c, r)
 }
 
 // unknownRTT stands for a provider that was not measured yet: not worse than a
@@ -165,44 +163,70 @@ const sharePicks = 32
 
 // Share deals items to takers: to each its room if there is enough for all, else
 // in units to the one with the least outstanding work for its capacity, the
-// better rank first. Nobody gets more than its room.
-func Share(ts []Taker, items, unit uint64) []uint64 {
+// better rank first. Nobody gets more than its room, nor a group more than its.
+func Share(ts []Taker, items, unit uint64, groups ...Group) []uint64 {
 	grants := make([]uint64, len(ts))
 	var room uint64
 	for _, t := range ts {
 		room += t.Room
 	}
-	if room <= items {
+	if room <= items && len(groups) == 0 {
 		for i, t := range ts {
 			grants[i] = t.Room
 		}
 		return grants
 	}
-	unit = max(unit, 1, items/uint64(sharePicks*len(ts)))
-	byspeed := !slices.ContainsFunc(ts, func(t Taker) bool { return t.Speed <= 0 })
+	unit = max(unit, 1, items/uint64(sharePicks*max(len(ts), 1)))
+	d := &deal{takers: ts, grants: grants, in: make([][]*Group, len(ts)),
+		bySpeed: !slices.ContainsFunc(ts, func(t Taker) bool { return t.Speed <= 0 })}
+	for _, g := range slices.Clone(groups) {
+		for _, i := range g.Takers {
+			d.in[i] = append(d.in[i], &g)
+		}
+	}
 	for items > 0 {
-		best := emptiest(ts, grants, byspeed)
+		best := d.emptiest()
 		if best < 0 {
 			break
 		}
-		n := min(unit, items, ts[best].Room-grants[best])
+		n := min(unit, items, d.room(best))
 		grants[best] += n
+		for _, g := range d.in[best] {
+			g.Room -= n
+		}
 		items -= n
 	}
 	return grants
 }
 
-func emptiest(ts []Taker, grants []uint64, byspeed bool) int {
+// deal is one Share under way.
+type deal struct {
+	takers  []Taker
+	grants  []uint64
+	in      [][]*Group // groups of each taker, with the room that is left
+	bySpeed bool       // capacity is measured; else it is the slots
+}
+
+// room is what taker i may still get.
+func (d *deal) room(i int) uint64 {
+	n := d.takers[i].Room - d.grants[i]
+	for _, g := range d.in[i] {
+		n = min(n, g.Room)
+	}
+	return n
+}
+
+func (d *deal) emptiest() int {
 	best, least := -1, 0.0
-	for i, t := range ts {
-		if grants[i] >= t.Room {
+	for i, t := range d.takers {
+		if d.room(i) == 0 {
 			continue
 		}
 		capacity := float64(max(t.Slots, 1))
-		if byspeed {
+		if d.bySpeed {
 			capacity = t.Speed
 		}
-		if fill := float64(t.Outstanding+grants[i]) / capacity; best < 0 || fill < least {
+		if fill := float64(t.Outstanding+d.grants[i]) / capacity; best < 0 || fill < least {
 			best, least = i, fill
 		}
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func offer(name string, change func(o *work.Offer)) match.Candidate {
-	o := &work.Offer{Chain: "c", Provider: work.Address(name), Class: work.ClassCPU, Region: "DE", Slots: 4,
+	o := &work.Offer{Chain: "c", Provider: work.Address(name), Class: work.ClassCPU, Slots: 4,
 		MemoryBytes: 1 << 30, Price: 100, ExpiresUnix: 1000}
 	if change != nil {
 		change(o)
@@ -37,7 +37,6 @@ func TestHardFilters(t *testing.T) {
 		{why: match.ReasonOnly, ask: func(r *match.Request) { r.Only = []work.Address{"b"} }},
 		{why: match.ReasonBarred, barred: true},
 		{why: match.ReasonClass, ask: func(r *match.Request) { r.Class = "gpu" }},
-		{why: match.ReasonRegion, ask: func(r *match.Request) { r.Region = "FR" }},
 		{why: match.ReasonMemory, ask: func(r *match.Request) { r.MemoryBytes = 2 << 30 }},
 		{why: match.ReasonPrice, offer: func(o *work.Offer) { o.Price = 201 }},
 		{why: match.ReasonSlots, offer: func(o *work.Offer) { o.Slots = 0 }},

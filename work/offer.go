@@ -3,6 +3,7 @@ package work
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/gotong-network/gotong/sign"
 )
@@ -303,16 +304,24 @@ func (a *Attestation) Verify() error {
 	return nil
 }
 
-// Holds reports whether a counts now, of the provider with that peer key, for a
-// client that trusts those attesters.
+// Holds reports whether a is valid and counts, see Verify and Counts.
 func (a *Attestation) Holds(subject sign.PublicKey, trusted []sign.PublicKey, nowUnix int64) bool {
-	if a.Subject != subject || nowUnix < a.IssuedUnix || nowUnix > a.ExpiresUnix {
-		return false
-	}
-	for _, k := range trusted {
-		if k == a.Attester {
-			return a.Verify() == nil
+	return a.Counts(subject, trusted, nowUnix) && a.Verify() == nil
+}
+
+// Counts reports whether a, whose Verify gave nil before, counts now, of the
+// provider with that peer key, for a client that trusts those attesters.
+func (a *Attestation) Counts(subject sign.PublicKey, trusted []sign.PublicKey, nowUnix int64) bool {
+	return a.Subject == subject && a.IssuedUnix <= nowUnix && nowUnix <= a.ExpiresUnix && slices.Contains(trusted, a.Attester)
+}
+
+// Attested are the offer's attestations whose Verify gives nil.
+func (o *Offer) Attested() []Attestation {
+	var out []Attestation
+	for i := range o.Attestations {
+		if o.Attestations[i].Verify() == nil {
+			out = append(out, o.Attestations[i])
 		}
 	}
-	return false
+	return out
 }

@@ -88,16 +88,18 @@ func newJob(r *jobRecord) *job {
 
 // peer is a provider that the indexer knows an offer of.
 type peer struct {
-	addr  work.Address
-	offer *work.Offer
-	raw   []byte
-	rep   float64
-	given float64 // items handed to it lately per slot; halves every minute
+	addr     work.Address
+	offer    *work.Offer
+	attested []work.Attestation // of the offer, with true signatures
+	raw      []byte
+	rep      float64
+	given    float64 // items handed to it lately per slot; halves every minute
 
 	link  *link
 	gen   uint64 // of the stream that is up; 0: none
 	down  time.Time
-	rtt   time.Duration
+	rtt   roundTrip
+	seen  string    // the network that its connection comes from, see match.Prefix
 	until time.Time // cut off until then
 	jobs  map[work.JobID]*dealing
 }
@@ -225,12 +227,18 @@ func (x *Indexer) rank(j *job, now time.Time) []match.Ranked {
 			continue
 		}
 		s := j.state.byAddr[p.addr]
-		cs = append(cs, match.Candidate{Offer: p.offer, RTT: p.rtt, Reputation: p.rep, Given: p.given, Barred: s != nil && s.barred})
+		cs = append(cs, match.Candidate{Offer: p.offer, Attested: p.attested, RTT: p.rtt.best(), Reputation: p.rep, Given: p.given, Barred: s != nil && s.barred})
 	}
-	j.ranked, j.excluded = match.Rank(cs, match.Request{NowUnix: now.Unix(), Chain: x.cfg.Chain, MaxPrice: x.terms(j.spec.Tier).cap(j.spec.MaxPrice),
-		MemoryBytes: j.spec.Limits.MemoryBytes, Class: work.ClassCPU, Only: x.terms(j.spec.Tier).only}, x.cfg.Weights)
+	j.ranked, j.excluded = match.Rank(cs, x.request(j, now), x.cfg.Weights)
 	j.rankedAt = now
 	return j.ranked
+}
+
+// request is what j asks of a provider.
+func (x *Indexer) request(j *job, now time.Time) match.Request {
+	t := x.terms(j.spec.Tier)
+	return match.Request{NowUnix: now.Unix(), Chain: x.cfg.Chain, MaxPrice: t.cap(j.spec.MaxPrice), MemoryBytes: j.spec.Limits.MemoryBytes,
+		Class: work.ClassCPU, Place: j.spec.Place, Only: t.only}
 }
 
 // rerank makes every job look at the offers anew.
@@ -263,6 +271,7 @@ type offered struct {
 	state *provState // nil: never had anything of the job
 	deal  *dealing
 	chunk uint64
+	full  bool // its owner or its network has its part of the job
 }
 
 func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
@@ -311,7 +320,7 @@ func (x *Indexer) dispatch(j *job, hungry uint64, now time.Time) {
 	if len(os) > 0 {
 		n := x.affordable(j, t, waiting)
 		j.broke = n == 0
-		for i, n := range match.Share(ts, n, least) {
+		for i, n := range match.Share(ts, n, least, x.spread(j, os)...) {
 			if n > 0 {
 				x.hand(j, &os[i], n, now)
 			}
@@ -418,7 +427,7 @@ func (x *Indexer) flush(j *job, os []offered) {
 			continue
 		}
 		more := len(os) > 0 && !j.broke && !s.barred && len(j.state.take(s, 1)) > 0 &&
-			slices.ContainsFunc(os, func(o offered) bool { return o.peer == p })
+			slices.ContainsFunc(os, func(o offered) bool { return o.peer == p && !o.full })
 		if more {
 			continue
 		}
@@ -645,7 +654,7 @@ func (x *Indexer) copyTo(j *job, slow *peer, h head, now time.Time) {
 	}
 	for _, r := range x.rank(j, now) {
 		p := x.peers[r.Offer.Provider]
-		if !p.up() || p == slow || p.offer.Owner == slow.offer.Owner {
+		if !p.up() || p == slow || p.offer.Owner == slow.offer.Owner || !x.partLeft(j, p, h.items.Len()) {
 			continue
 		}
 		items := h.items

@@ -3,12 +3,10 @@ package indexer
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
-	"github.com/gotong-network/gotong/match"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -55,12 +53,15 @@ func (x *Indexer) whyWaiting(j *job) string {
 	j.rankedAt = time.Time{}
 	ranked := x.rank(j, time.Now())
 	if len(ranked) == 0 {
-		return "no provider fits: " + describeExcluded(j.excluded)
+		return x.request(j, time.Now()).Explain(0, j.excluded)
 	}
-	up, failed := 0, 0
+	up, failed, full := 0, 0, 0
 	for _, r := range ranked {
-		if x.peers[r.Offer.Provider].up() {
+		if p := x.peers[r.Offer.Provider]; p.up() {
 			up++
+			if !x.partLeft(j, p, 1) {
+				full++
+			}
 		}
 		if s := j.state.byAddr[r.Offer.Provider]; s != nil && len(s.hostFailed.within(j.state.waiting.view())) > 0 {
 			failed++
@@ -72,19 +73,10 @@ func (x *Indexer) whyWaiting(j *job) string {
 	case failed == len(ranked):
 		return fmt.Sprintf("these items failed on all %d providers that fit; waiting for another one before giving up", failed)
 	}
+	if full == up {
+		return fmt.Sprintf("the owners or networks of all %d providers that fit have as large a part of the job as it allows (--max-per-owner, --max-per-prefix): providers of others are waited for", up)
+	}
 	return fmt.Sprintf("in the queue: the %d providers that fit are busy", up)
-}
-
-func describeExcluded(ex map[match.Reason]int) string {
-	if len(ex) == 0 {
-		return "no offer is known: wait for providers, or start one"
-	}
-	var parts []string
-	for why, n := range ex {
-		parts = append(parts, fmt.Sprintf("%d %s", n, why))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, ", ")
 }
 
 func (x *Indexer) whyRunning(s *provState) string {

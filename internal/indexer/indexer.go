@@ -59,18 +59,19 @@ type Timing struct {
 	Tick        time.Duration // how often the waits above are looked at
 	Cut         time.Duration // how long a provider that sent nonsense is left alone
 	Unposted    time.Duration // how long an accepted job may stay off the chain
+	Ping        time.Duration // how often the round trip to a connected provider is measured
 }
 
 // DefaultTiming are the waits of a network.
 func DefaultTiming() Timing {
 	return Timing{Lost: 10 * time.Second, Uncommitted: time.Minute, Patience: 10 * time.Second, Undelivered: time.Minute,
-		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute}
+		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute, Ping: 15 * time.Second}
 }
 
 func (t Timing) orDefault() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, def *time.Duration }{{&t.Lost, &d.Lost}, {&t.Uncommitted, &d.Uncommitted}, {&t.Patience, &d.Patience},
-		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}} {
+		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}, {&t.Ping, &d.Ping}} {
 		if *f.have == 0 {
 			*f.have = *f.def
 		}
@@ -324,7 +325,7 @@ func (x *Indexer) load() error {
 	err := x.db.each([]byte{keyOffer}, func(_, v []byte) error {
 		o, err := work.DecodeOffer(v)
 		if err == nil {
-			x.peers[o.Provider] = &peer{addr: o.Provider, offer: o, raw: append([]byte(nil), v...), down: time.Now(), jobs: map[work.JobID]*dealing{}}
+			x.peers[o.Provider] = &peer{addr: o.Provider, offer: o, attested: o.Attested(), raw: append([]byte(nil), v...), down: time.Now(), jobs: map[work.JobID]*dealing{}}
 		}
 		return err
 	})

@@ -416,7 +416,7 @@ func TestExplainSaysWhyNothingFits(t *testing.T) {
 	})
 	id := w.post(w.spec(3, work.TierEconomic), wire.Chunk{})
 	n := w.must(&wire.Request{Op: wire.OpExplain, Job: id}).Notes
-	if len(n) != 1 || n[0].Text != "no provider fits: 2 ask more than the job's price cap" {
+	if len(n) != 1 || n[0].Text != "0 of 2 offers fit: 2 ask more than the job's price cap" {
 		t.Errorf("notes %+v", n)
 	}
 }

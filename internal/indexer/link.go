@@ -2,8 +2,11 @@ package indexer
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +14,7 @@ import (
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/match"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
@@ -24,11 +28,13 @@ type link struct {
 	cancel   context.CancelFunc
 	kick     chan struct{} // dial now
 
-	mu    sync.Mutex // guards the four below
+	mu    sync.Mutex // guards the six below
 	at    p2p.Peer
 	gen   uint64
 	queue []outgoing
 	wake  chan struct{}
+	ping  uint64    // number of the ping that is under way
+	asked time.Time // when it was sent; zero: none is
 }
 
 // Bounds of a link.
@@ -130,9 +136,10 @@ func (l *link) once(ctx context.Context) error {
 	l.mu.Lock()
 	l.gen++
 	gen := l.gen
-	l.queue = nil
+	l.queue, l.asked = nil, time.Time{}
 	l.mu.Unlock()
-	if !l.x.post(func() { l.x.linkUp(l.peer, l, gen, rtt) }) {
+	seen := match.Prefix(s.Remote())
+	if !l.x.post(func() { l.x.linkUp(l.peer, l, gen, seen, rtt) }) {
 		return ErrClosed
 	}
 	over := make(chan struct{})
@@ -187,6 +194,9 @@ func (l *link) push(o outgoing) {
 }
 
 func (l *link) write(s p2p.Stream, over <-chan struct{}) {
+	beat := time.NewTicker(l.x.cfg.Timing.Ping)
+	defer beat.Stop()
+	l.sendPing(s)
 	for {
 		l.mu.Lock()
 		out := l.queue
@@ -199,10 +209,12 @@ func (l *link) write(s p2p.Stream, over <-chan struct{}) {
 			}
 			select {
 			case <-l.wake:
-				continue
+			case <-beat.C:
+				l.sendPing(s)
 			case <-over:
 				return
 			}
+			continue
 		}
 		for _, o := range out {
 			if s.Send(o.frame()) != nil {
@@ -211,6 +223,55 @@ func (l *link) write(s p2p.Stream, over <-chan struct{}) {
 			}
 		}
 	}
+}
+
+// sendPing asks for an echo, to measure the round trip; a fault shows at the next
+// frame. The number cannot be guessed, so that nobody answers before he was asked.
+func (l *link) sendPing(s p2p.Stream) {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	l.mu.Lock()
+	l.ping, l.asked = binary.LittleEndian.Uint64(b[:]), time.Now()
+	n := l.ping
+	l.mu.Unlock()
+	if s.Send(wire.EncodePing(wire.KindPing, n)) == nil {
+		_ = s.Flush() // the next frame tells
+	}
+}
+
+// pong takes an echo in.
+func (l *link) pong(n uint64) {
+	l.mu.Lock()
+	d, ok, gen := time.Since(l.asked), n == l.ping && !l.asked.IsZero(), l.gen
+	l.asked = time.Time{}
+	l.mu.Unlock()
+	if ok {
+		l.x.post(func() {
+			if l.peer.link == l && l.peer.gen == gen {
+				l.peer.rtt.add(d)
+			}
+		})
+	}
+}
+
+// roundTrip is the newest measurements of a provider's round trip.
+type roundTrip struct {
+	last [8]time.Duration
+	n    int
+}
+
+func (r *roundTrip) add(d time.Duration) {
+	r.last[r.n%len(r.last)] = max(d, time.Microsecond)
+	r.n++
+}
+
+// best is the shortest of the newest measurements: work that waits in the same
+// queues makes an echo late, nothing makes it early. 0 if there is none.
+func (r *roundTrip) best() time.Duration {
+	if r.n == 0 {
+		return 0
+	}
+	return slices.Min(r.last[:min(r.n, len(r.last))])
 }
 
 func (l *link) read(ctx context.Context, s p2p.Stream, key sign.PublicKey) error {
@@ -223,6 +284,10 @@ func (l *link) read(ctx context.Context, s p2p.Stream, key sign.PublicKey) error
 		if err != nil {
 			return fmt.Errorf("%w: %w", errNonsense, err)
 		}
+		if f.Pong != nil {
+			l.pong(*f.Pong)
+			continue
+		}
 		if f.Receipt == nil {
 			return fmt.Errorf("%w: a provider sends only receipts", errNonsense)
 		}
@@ -234,11 +299,12 @@ func (l *link) read(ctx context.Context, s p2p.Stream, key sign.PublicKey) error
 
 // linkUp makes a provider's stream usable: what it still has is sent again, and
 // what nobody else took meanwhile is its again.
-func (x *Indexer) linkUp(p *peer, l *link, gen uint64, rtt time.Duration) {
+func (x *Indexer) linkUp(p *peer, l *link, gen uint64, seen string, rtt time.Duration) {
 	if p.link != l {
 		return
 	}
-	p.gen, p.rtt, p.down = gen, rtt, time.Time{}
+	p.gen, p.seen, p.down = gen, seen, time.Time{}
+	p.rtt.add(rtt)
 	x.log.Info("provider is connected", "provider", p.addr, "rtt", rtt)
 	for _, d := range p.jobs {
 		d.introduced, d.flushed = false, false

@@ -135,11 +135,12 @@ func (x *Indexer) hear(ctx context.Context, b []byte) error {
 		x.registry.forget(o.Provider)
 		return fmt.Errorf("offer of %s, which has no bond", o.Provider)
 	}
-	x.post(func() { x.onOffer(o, b, reg.rep) })
+	attested := o.Attested()
+	x.post(func() { x.onOffer(o, attested, b, reg.rep) })
 	return nil
 }
 
-func (x *Indexer) onOffer(o *work.Offer, raw []byte, rep float64) {
+func (x *Indexer) onOffer(o *work.Offer, attested []work.Attestation, raw []byte, rep float64) {
 	p := x.peers[o.Provider]
 	switch {
 	case p == nil && len(x.peers) >= maxProviders:
@@ -151,7 +152,7 @@ func (x *Indexer) onOffer(o *work.Offer, raw []byte, rep float64) {
 		return
 	}
 	fresh := p.offer == nil || p.offer.Sequence != o.Sequence
-	p.offer, p.raw, p.rep = o, raw, rep
+	p.offer, p.attested, p.raw, p.rep = o, attested, raw, rep
 	if fresh {
 		x.set(append([]byte{keyOffer}, o.Provider...), raw)
 	}

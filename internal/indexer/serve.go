@@ -187,17 +187,19 @@ func (x *Indexer) find(id work.JobID) (*job, error) {
 // giveOffers sends the valid offers, in frames that surely fit.
 func (x *Indexer) giveOffers(ctx context.Context, s p2p.Stream) error {
 	var all [][]byte
+	var seen []wire.Seen
 	err := x.ask(ctx, func() {
 		for _, p := range x.peers {
 			if p.offer.ExpiresUnix >= time.Now().Unix() {
 				all = append(all, p.raw)
+				seen = append(seen, wire.Seen{Provider: p.addr, Up: p.up(), RTTMicros: uint64(p.rtt.best().Microseconds()), Network: p.seen})
 			}
 		}
 	})
 	for err == nil {
 		n := min(len(all), 256)
-		a := &wire.Answer{Offers: all[:n], Done: n == len(all)}
-		all = all[n:]
+		a := &wire.Answer{Offers: all[:n], Seen: seen[:n], Done: n == len(all)}
+		all, seen = all[n:], seen[n:]
 		if err = reply(s, a); a.Done {
 			break
 		}

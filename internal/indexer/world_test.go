@@ -62,7 +62,7 @@ func newWorld(t *testing.T, change func(p *lifecycle.Params)) *world {
 		timing: indexer.Timing{Lost: 200 * time.Millisecond, Uncommitted: 500 * time.Millisecond, Patience: 200 * time.Millisecond,
 			Undelivered: 300 * time.Millisecond, SlowFloor: 50 * time.Millisecond, Tick: 10 * time.Millisecond}}
 	genesis := map[work.Address]work.Amount{}
-	for _, a := range []work.Address{"client", "owner", "a", "b", "c", "check-1", "check-2"} {
+	for _, a := range []work.Address{"client", "owner", "a", "b", "c", "d", "e", "f", "check-1", "check-2"} {
 		genesis[a] = 10_000 * gtg
 	}
 	w.chain = fake.New(fake.Config{Chain: chainID, Params: p, Genesis: genesis, Seed: 7,
@@ -284,6 +284,10 @@ type worker struct {
 	// act decides what comes back for an item: a result, a failure, or (both nil)
 	// nothing.
 	act func(a *work.Assignment, r work.Result) (*work.Result, *wire.Failure)
+	// offer, if set, changes the offer before it is signed.
+	offer func(o *work.Offer)
+	// lag is how late it answers pings; negative: never.
+	lag time.Duration
 	// raw, if set, turns a receipt into the frame that is sent.
 	raw func(r *wire.Receipt) []byte
 
@@ -315,6 +319,9 @@ func (p *worker) run() (stop func()) {
 		for seq := uint64(1); ; seq++ {
 			o := work.Offer{Chain: chainID, Provider: p.name, Owner: p.name, Addrs: net.Self().Addrs, Class: work.ClassCPU, Slots: p.slots, MemoryBytes: 1 << 30,
 				Price: p.price, Sequence: uint64(time.Now().UnixNano()), ExpiresUnix: time.Now().Unix() + 60}
+			if p.offer != nil {
+				p.offer(&o)
+			}
 			o.Sign(p.key)
 			if at := p.w.at.Load(); at != nil {
 				net.Connect(ctx, *at)
@@ -333,6 +340,9 @@ func (p *worker) serve(_ context.Context, s p2p.Stream) {
 	defer s.Close()
 	if _, err := s.Receive(); err != nil {
 		return
+	}
+	if p.lag > 0 {
+		time.Sleep(p.lag)
 	}
 	if s.Send(wire.EncodeHello(wire.Hello{Chain: chainID, Account: p.name})) != nil || s.Flush() != nil {
 		return
@@ -355,6 +365,13 @@ func (p *worker) serve(_ context.Context, s p2p.Stream) {
 			p.introduced(f.Job)
 		case f.Assign != nil:
 			if p.assigned(s, f.Assign) != nil {
+				return
+			}
+		case f.Ping != nil:
+			if p.lag > 0 {
+				time.Sleep(p.lag)
+			}
+			if p.lag >= 0 && errors.Join(s.Send(wire.EncodePing(wire.KindPong, *f.Ping)), s.Flush()) != nil {
 				return
 			}
 		case f.Drop != nil:

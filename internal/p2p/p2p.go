@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/gotong-network/gotong/sign"
@@ -47,6 +48,9 @@ type Peer struct {
 type Stream interface {
 	// Peer is the key of the other end, proven by the connection.
 	Peer() sign.PublicKey
+	// Remote is the address that the other end is seen at; the zero address if
+	// that tells nothing about it: behind a relay, or in the same process.
+	Remote() netip.Addr
 	// Send writes one frame; it may be buffered until Flush.
 	Send(frame []byte) error
 	// Flush sends what is buffered.

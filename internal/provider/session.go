@@ -211,6 +211,8 @@ func (p *Provider) receive(ctx context.Context, s *session) error {
 			p.flushed(s.peer, f.Flush)
 		case f.Drop != nil:
 			p.dropped(s.peer, f.Drop)
+		case f.Ping != nil:
+			s.push(outgoing{frame: wire.EncodePing(wire.KindPong, *f.Ping)})
 		}
 	}
 }

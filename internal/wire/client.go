@@ -150,11 +150,20 @@ type Answer struct {
 	Done    bool            `json:"done,omitempty"`
 	Status  *Status         `json:"status,omitempty"`
 	Offers  [][]byte        `json:"offers,omitempty"` // encoded work.Offer
+	Seen    []Seen          `json:"seen,omitempty"`   // of each of Offers, in their order
 	Counts  *Counts         `json:"counts,omitempty"`
 	Updates []Update        `json:"updates,omitempty"`
 	Notes   []Note          `json:"notes,omitempty"`
 	Release *sign.Signature `json:"release,omitempty"`
 	Blobs   *p2p.Peer       `json:"blobs,omitempty"` // who serves the outputs' blobs, if not the indexer
+}
+
+// Seen is what an indexer sees of a provider that no offer can claim.
+type Seen struct {
+	Provider  work.Address `json:"provider"`
+	Up        bool         `json:"up"`                   // its stream stands
+	RTTMicros uint64       `json:"rtt_micros,omitempty"` // between indexer and provider; 0: not measured
+	Network   string       `json:"network,omitempty"`    // that its connection comes from (/16 of IPv4, /32 of IPv6); empty: a relay's
 }
 
 // Note says why some items are where they are.

@@ -52,6 +52,8 @@ func frames() map[string]struct {
 		"flush":   {wire.EncodeItems(wire.KindFlush, wire.Items{Job: work.Hash{5}}), wire.Frame{Flush: &wire.Items{Job: work.Hash{5}}}},
 		"drop":    {wire.EncodeItems(wire.KindDrop, it), wire.Frame{Drop: &it}},
 		"receipt": {raw, wire.Frame{Receipt: r}},
+		"ping":    {wire.EncodePing(wire.KindPing, 1<<60+1), wire.Frame{Ping: new(uint64(1<<60 + 1))}},
+		"pong":    {wire.EncodePing(wire.KindPong, 7), wire.Frame{Pong: new(uint64(7))}},
 	}
 }
 
@@ -171,6 +173,10 @@ func FuzzDecode(f *testing.F) {
 			again = wire.EncodeItems(wire.KindDrop, *fr.Drop)
 		case fr.Receipt != nil:
 			again = wire.EncodeReceipt(fr.Receipt, key(3))
+		case fr.Ping != nil:
+			again = wire.EncodePing(wire.KindPing, *fr.Ping)
+		case fr.Pong != nil:
+			again = wire.EncodePing(wire.KindPong, *fr.Pong)
 		}
 		if !bytes.Equal(again, b) {
 			t.Errorf("% x was taken and is % x", b, again)

@@ -22,6 +22,12 @@ const (
 	KindReceipt                 // provider: signed results and failures
 )
 
+// The frames that measure a stream's round trip.
+const (
+	KindPing Kind = iota + 32 // indexer: a number
+	KindPong                  // provider: the same number, at once
+)
+
 // Hello opens a stream. A provider that recovers re-sends receipts of what it
 // holds for this indexer.
 type Hello struct {
@@ -123,6 +129,14 @@ func EncodeItems(k Kind, it Items) []byte {
 	return e.Bytes()
 }
 
+// EncodePing gives a frame of KindPing or KindPong.
+func EncodePing(k Kind, number uint64) []byte {
+	var e work.Encoder
+	e.U8(uint8(k))
+	e.U64(number)
+	return e.Bytes()
+}
+
 // EncodeReceipt signs r and gives a frame.
 func EncodeReceipt(r *Receipt, k sign.PrivateKey) []byte {
 	body := r.body()
@@ -164,6 +178,8 @@ type Frame struct {
 	Flush   *Items
 	Drop    *Items
 	Receipt *Receipt
+	Ping    *uint64
+	Pong    *uint64
 }
 
 // Decode reads a frame. A receipt's signature is checked against from, the
@@ -193,6 +209,10 @@ func Decode(b []byte, from sign.PublicKey) (Frame, error) {
 		f.Drop = &Items{d.Hash(), work.DecodeRangeSet(d, 1<<16)}
 	case KindReceipt:
 		return decodeReceipt(b[1:], from)
+	case KindPing:
+		f.Ping = new(d.U64())
+	case KindPong:
+		f.Pong = new(d.U64())
 	default:
 		return Frame{}, fmt.Errorf("%w: unknown frame %d", work.ErrMalformed, k)
 	}

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/sign"
@@ -57,6 +60,26 @@ func newStream(n *Network, raw network.Stream, key sign.PublicKey) *stream {
 
 // Peer implements p2p.Stream.
 func (s *stream) Peer() sign.PublicKey { return s.peer }
+
+// Remote implements p2p.Stream.
+func (s *stream) Remote() netip.Addr { return seenAt(s.raw.Conn().RemoteMultiaddr()) }
+
+// seenAt is the IP address of a connection's other end, zero if a relay is
+// between.
+func seenAt(m ma.Multiaddr) netip.Addr {
+	if m == nil {
+		return netip.Addr{}
+	}
+	if _, err := m.ValueForProtocol(ma.P_CIRCUIT); err == nil {
+		return netip.Addr{}
+	}
+	ip, err := manet.ToIP(m)
+	if err != nil {
+		return netip.Addr{}
+	}
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
 
 // Send implements p2p.Stream. After an error nothing more can be sent.
 func (s *stream) Send(frame []byte) error { return s.failure(p2p.WriteFrame(s.w, frame)) }

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -35,6 +36,7 @@ type Hub struct {
 	known map[link]bool               // pairs that were connected once
 	cut   map[link]bool               // pairs that cannot talk
 	pipes map[link]map[*pipe]struct{} // open streams, to break on a cut
+	at    map[sign.PublicKey]netip.Addr
 }
 
 // link is an unordered pair of keys.
@@ -55,6 +57,7 @@ func NewHub() *Hub {
 		known: map[link]bool{},
 		cut:   map[link]bool{},
 		pipes: map[link]map[*pipe]struct{}{},
+		at:    map[sign.PublicKey]netip.Addr{},
 	}
 }
 
@@ -68,6 +71,21 @@ func (h *Hub) New(key sign.PrivateKey) p2p.Network {
 	h.mu.Unlock()
 	breakAll(broken)
 	return n
+}
+
+// Place says at which address others see a key, in streams that are opened from
+// now on; without it they see none.
+func (h *Hub) Place(key sign.PublicKey, at netip.Addr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.at[key] = at
+}
+
+// placeOf is where a key is seen.
+func (h *Hub) placeOf(key sign.PublicKey) netip.Addr {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at[key]
 }
 
 // Cut breaks the streams and the connection between two keys, and refuses new
@@ -275,6 +293,7 @@ func (n *node) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p.St
 	pp := newPipe()
 	pp.ended = func() { n.hub.forget(l, pp) }
 	near, far := pp.streams(n.key, peer.key)
+	near.at, far.at = n.hub.placeOf(peer.key), n.hub.placeOf(n.key)
 	if !n.hub.opened(n, peer, pp) {
 		return nil, fmt.Errorf("%w: the link to %s went away", p2p.ErrUnreachable, p.Key)
 	}

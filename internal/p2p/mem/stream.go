@@ -3,6 +3,7 @@ package mem
 import (
 	"errors"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -45,6 +46,7 @@ type half struct {
 type stream struct {
 	pipe     *pipe
 	peer     sign.PublicKey
+	at       netip.Addr // of peer, see Hub.Place
 	in, out  *half
 	deadline *deadline
 
@@ -160,6 +162,9 @@ func (h *half) pop(d *deadline) (frame []byte, err error) {
 
 // Peer implements p2p.Stream.
 func (s *stream) Peer() sign.PublicKey { return s.peer }
+
+// Remote implements p2p.Stream.
+func (s *stream) Remote() netip.Addr { return s.at }
 
 // Send implements p2p.Stream.
 func (s *stream) Send(frame []byte) error {
