@@ -105,6 +105,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}, whys: map[string]int{}}
 	p := lifecycle.LocalParams()
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 10, 10, 10, 10, 5
+	p.TakeoverIdleBlocks, p.TakeoverAnswerBlocks = 5, 3
 	p.UnbondBlocks, p.ClosingBlocks, p.GovernanceBlocks, p.CommonsEpochBlocks = 20, 20, 10, 8
 	p.FuelPerBlock, p.LookPermille, p.VestBlocks, p.ConvictionBlocks, p.MaxDisputes = 1e10, 300, 24, 200, 3
 	g := app.GenesisConfig{Chain: simChain, Params: p, Governance: app.Governance{Voting: 5e9, Deposit: 10 * gtg}}

@@ -72,7 +72,7 @@ func (s *sim) operate() {
 		do     func()
 	}{
 		{120, s.duty}, {4, s.createJob}, {8, s.commitBatch}, {3, s.commitCommons}, {1, s.cancelJob}, {4, s.register}, {1, s.unbond},
-		{2, s.equivocate}, {2, s.accuse}, {2, s.send}, {3, s.stake}, {3, s.propose}, {3, s.vote}, {2, s.garbage},
+		{2, s.equivocate}, {3, s.handOver}, {2, s.accuse}, {2, s.send}, {3, s.stake}, {3, s.propose}, {3, s.vote}, {2, s.garbage},
 	}
 	sum := 0
 	for _, k := range kinds {
@@ -138,7 +138,7 @@ func (s *sim) spec(client work.Address) simJob {
 		DeadlineHeight: s.chain.Height() + 5 + s.rng.Int64N(120),
 	}
 	if s.chance(300) {
-		v.IndexerOwner = s.accounts[i] // which may be bonded with this key
+		v.IndexerOwner, v.IndexerPermille = s.accounts[i], s.rng.Uint32N(1001) // which may be bonded with this key
 	}
 	return simJob{id: v.ID(), spec: v, indexer: k}
 }
@@ -446,6 +446,22 @@ func (s *sim) equivocate() {
 	a.Sign(j.indexer)
 	b.Sign(j.indexer)
 	s.msg(s.account(), ledger.ReportEquivocation{Job: j.id, A: a, B: b})
+}
+
+// handOver lets indexers claim jobs and answer, and clients move them.
+func (s *sim) handOver() {
+	if len(s.jobs) == 0 {
+		return
+	}
+	j, i := pick(s, s.jobs), s.rng.IntN(3)
+	switch s.rng.IntN(4) {
+	case 0, 1:
+		s.msg(s.accounts[i], ledger.TakeOver{Job: j.id})
+	case 2:
+		s.msg(pick(s, []work.Address{j.spec.IndexerOwner, s.account()}), ledger.KeepJob{Job: j.id})
+	case 3:
+		s.msg(j.spec.Client, ledger.Reassign{Job: j.id, Indexer: s.indexerKey(i).Public(), Owner: pick(s, []work.Address{j.spec.Client, s.accounts[i]})})
+	}
 }
 
 func (s *sim) send() { s.msg(s.account(), ledger.Send{To: s.account(), Amount: 1 + s.amount(100*gtg)}) }

@@ -11,20 +11,23 @@ const (
 	MaxBatchRanges = 4096 // ranges of one batch's items
 )
 
-// checkParts reports why the parts may not be committed, or gives their items and
-// price.
-func checkParts(j *Job, chain string, height int64, p Params, provider work.Address, parts []Part) (work.RangeSet, work.Price, error) {
+// checkParts reports why the parts may not be committed, or gives their items, their
+// price, and the indexer that signed them all.
+func checkParts(j *Job, chain string, height int64, p Params, provider work.Address, parts []Part) (_ work.RangeSet, _ work.Price, by Signer, err error) {
 	if len(parts) == 0 || len(parts) > MaxParts {
-		return nil, 0, refused("commit of %d parts: want 1 to %d", len(parts), MaxParts)
+		return nil, 0, by, refused("commit of %d parts: want 1 to %d", len(parts), MaxParts)
 	}
 	var all []work.Range
 	var n uint64
 	for i := range parts {
 		if err := checkPart(j, chain, height, p, provider, &parts[i]); err != nil {
-			return nil, 0, err
+			return nil, 0, by, err
+		}
+		if by, err = checkSigner(j, &parts[i].Assignment, by); err != nil {
+			return nil, 0, by, err
 		}
 		if parts[i].Assignment.Price != parts[0].Assignment.Price {
-			return nil, 0, refused("assignments at prices %d and %d: one batch has one price", parts[0].Assignment.Price, parts[i].Assignment.Price)
+			return nil, 0, by, refused("assignments at prices %d and %d: one batch has one price", parts[0].Assignment.Price, parts[i].Assignment.Price)
 		}
 		all = append(all, parts[i].Items...)
 		n += parts[i].Items.Len()
@@ -32,13 +35,34 @@ func checkParts(j *Job, chain string, height int64, p Params, provider work.Addr
 	items := work.NewRangeSet(all...)
 	switch {
 	case items.Len() != n:
-		return nil, 0, refused("an item is in two parts of the commit")
+		return nil, 0, by, refused("an item is in two parts of the commit")
 	case len(items) > MaxBatchRanges:
-		return nil, 0, refused("commit of %d ranges: want at most %d", len(items), MaxBatchRanges)
+		return nil, 0, by, refused("commit of %d ranges: want at most %d", len(items), MaxBatchRanges)
 	case items[len(items)-1].Hi > j.Spec.ItemCount:
-		return nil, 0, refused("item %d: the job has %d items", items[len(items)-1].Hi-1, j.Spec.ItemCount)
+		return nil, 0, by, refused("item %d: the job has %d items", items[len(items)-1].Hi-1, j.Spec.ItemCount)
 	}
-	return items, parts[0].Assignment.Price, nil
+	return items, parts[0].Assignment.Price, by, nil
+}
+
+// checkSigner finds the indexer of the job that signed a: that of the batch's other
+// parts, if they have one.
+func checkSigner(j *Job, a *work.Assignment, by Signer) (Signer, error) {
+	signers := j.Signers()
+	if by.Owner != "" {
+		signers = []Signer{by}
+	}
+	err := refused("no indexer of job %s may sign an assignment that is valid until height %d", j.ID.Short(), a.ExpiresHeight)
+	for k := len(signers) - 1; k >= 0; k-- {
+		if !signers[k].signs(a.ExpiresHeight) {
+			continue
+		}
+		cause := a.Verify(signers[k].Key)
+		if cause == nil {
+			return signers[k], nil
+		}
+		err = refused("%v", cause)
+	}
+	return by, err
 }
 
 func checkPart(j *Job, chain string, height int64, p Params, provider work.Address, part *Part) error {
@@ -60,9 +84,6 @@ func checkPart(j *Job, chain string, height int64, p Params, provider work.Addre
 		return refused("part of %d ranges: want at most %d", len(part.Items), MaxBatchRanges)
 	case len(part.Items.Minus(a.Ranges)) > 0:
 		return refused("item %s is not assigned", part.Items.Minus(a.Ranges)[0])
-	}
-	if err := a.Verify(j.Spec.Indexer); err != nil {
-		return refused("%v", err)
 	}
 	return nil
 }

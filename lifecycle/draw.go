@@ -82,7 +82,8 @@ type candidate struct {
 }
 
 // eligible are the checkers that may check the batch: registered before its
-// commit, with the bond of a checker, and owned by none of its parties. How many
+// commit, with the bond of a checker, and owned by none of its parties or its job's
+// indexers. How many
 // checks they have open does not count: whoever could fill them up would choose
 // who is left.
 func (t *turn) eligible(checkers []*Party) []candidate {
@@ -90,7 +91,7 @@ func (t *turn) eligible(checkers []*Party) []candidate {
 	for _, q := range checkers {
 		w := q.Weight(t.h)
 		if q.RegisteredHeight < t.b.CommitHeight && w >= t.p.CheckerBond &&
-			q.Account != t.j.Spec.Client && q.Account != t.j.Spec.IndexerOwner && q.Account != t.b.Provider {
+			q.Account != t.j.Spec.Client && q.Account != t.b.Indexer && !t.j.IndexedBy(q.Account) && q.Account != t.b.Provider {
 			l = append(l, candidate{q, w})
 		}
 	}

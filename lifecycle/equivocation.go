@@ -2,33 +2,35 @@ package lifecycle
 
 import (
 	"errors"
+	"slices"
 
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
-// checkIndexer reports why the job's indexer may not sign for it: strangers' jobs
-// are handled by indexers with a bond; a client may be its own, and then its escrow
-// answers for what the indexer signs.
-func (m Machine) checkIndexer(s *work.JobSpec, p Params) error {
-	if s.IndexerOwner == s.Client {
+// checkIndexer reports why an indexer may not sign for a client's job: strangers'
+// jobs are handled by indexers with a bond; a client may be its own, and then its
+// escrow answers for what the indexer signs.
+func (m Machine) checkIndexer(client work.Address, key sign.PublicKey, owner work.Address, p Params) error {
+	if owner == client {
 		return nil
 	}
-	q, err := m.S.Party(RoleIndexer, s.IndexerOwner)
+	q, err := m.S.Party(RoleIndexer, owner)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		return refused("%s is not registered as an indexer", s.IndexerOwner)
+		return refused("%s is not registered as an indexer", owner)
 	case err != nil:
 		return err
-	case q.Peer != s.Indexer:
-		return refused("the indexer key of the job is not that of %s", s.IndexerOwner)
+	case q.Peer != key:
+		return refused("the indexer key of the job is not that of %s", owner)
 	case q.staying() < p.IndexerBond:
-		return refused("indexer %s has a bond of %s: an indexer keeps at least %s", s.IndexerOwner, q.staying(), p.IndexerBond)
+		return refused("indexer %s has a bond of %s: an indexer keeps at least %s", owner, q.staying(), p.IndexerBond)
 	}
 	return nil
 }
 
-// ReportEquivocation fines the indexer of a job that signed one item to two
-// providers under one attempt: once per job, out of the indexer's bond, or out of
+// ReportEquivocation fines an indexer of a job that signed one item to two
+// providers under one attempt: once per job and indexer, out of the indexer's bond, or out of
 // the free escrow of a client that is its own indexer. Half is the reporter's, half
 // burns, so that to report oneself costs too.
 func (m Machine) ReportEquivocation(reporter work.Address, id work.JobID, a, b work.Assignment) error {
@@ -40,12 +42,12 @@ func (m Machine) ReportEquivocation(reporter work.Address, id work.JobID, a, b w
 	if err != nil {
 		return err
 	}
-	if err := j.checkEquivocation(m.S.Chain(), &a, &b); err != nil {
+	by, err := j.checkEquivocation(m.S.Chain(), &a, &b)
+	if err != nil {
 		return err
 	}
-	j.Equivocated = true
-	m.S.Emit(Event{Kind: EventFault, Job: id, Account: j.Spec.IndexerOwner, Indexer: j.Spec.Indexer})
-	if j.Spec.IndexerOwner == j.Spec.Client {
+	m.S.Emit(Event{Kind: EventFault, Job: id, Account: by.Owner, Indexer: by.Key})
+	if by.Owner == j.Spec.Client {
 		fine := min(p.IndexerBond, j.EscrowFree)
 		j.EscrowFree -= fine
 		j.Fined += fine
@@ -54,7 +56,7 @@ func (m Machine) ReportEquivocation(reporter work.Address, id work.JobID, a, b w
 		}
 		return m.setJob(j)
 	}
-	q, err := m.S.Party(RoleIndexer, j.Spec.IndexerOwner)
+	q, err := m.S.Party(RoleIndexer, by.Owner)
 	if err != nil {
 		return err
 	}
@@ -77,12 +79,33 @@ func (m Machine) payFine(j *Job, from Transfer, reporter work.Address, fine work
 	return m.pay(j, nil, from.to(PotBurn, "", fine-fine/2, ReasonFine))
 }
 
-func (j *Job) checkEquivocation(chain string, a, b *work.Assignment) error {
+// checkEquivocation marks the indexer that signed both assignments as convicted, and
+// gives it; or reports why there is none.
+func (j *Job) checkEquivocation(chain string, a, b *work.Assignment) (Signer, error) {
+	if err := j.conflict(chain, a, b); err != nil {
+		return Signer{}, err
+	}
+	j.Indexers = slices.Clone(j.Signers())
+	err := refused("the assignments are not signed by one indexer of job %s", j.ID.Short())
+	for i := range j.Indexers {
+		s := &j.Indexers[i]
+		switch {
+		case a.Verify(s.Key) != nil || b.Verify(s.Key) != nil:
+		case s.Equivocated:
+			err = refused("this indexer of job %s was fined already", j.ID.Short())
+		default:
+			s.Equivocated = true
+			return *s, nil
+		}
+	}
+	return Signer{}, err
+}
+
+// conflict reports why two assignments do not contradict each other.
+func (j *Job) conflict(chain string, a, b *work.Assignment) error {
 	switch {
 	case j.State == JobClosed:
 		return refused("job %s is closed", j.ID.Short())
-	case j.Equivocated:
-		return refused("the indexer of job %s was fined already", j.ID.Short())
 	case a.Chain != chain || b.Chain != chain || a.Job != j.ID || b.Job != j.ID:
 		return refused("an assignment is for another job")
 	case a.Attempt != b.Attempt:
@@ -93,11 +116,6 @@ func (j *Job) checkEquivocation(chain string, a, b *work.Assignment) error {
 		return refused("ranges of an assignment: %v", work.ErrRanges)
 	case len(a.Ranges.Intersect(b.Ranges)) == 0:
 		return refused("the assignments have no item in common")
-	}
-	for _, s := range []*work.Assignment{a, b} {
-		if err := s.Verify(j.Spec.Indexer); err != nil {
-			return refused("%v", err)
-		}
 	}
 	return nil
 }

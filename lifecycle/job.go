@@ -33,7 +33,8 @@ func newJob(id work.JobID, spec work.JobSpec, height int64) *Job {
 	return &Job{
 		ID: id, Spec: spec, State: JobOpen, PostedHeight: height,
 		EscrowFree: spec.Escrow, CheckFree: spec.CheckEscrow,
-		Copies: make([]work.RangeSet, spec.MaxCopies),
+		Indexers: []Signer{{Key: spec.Indexer, Owner: spec.IndexerOwner, Since: height}},
+		Copies:   make([]work.RangeSet, spec.MaxCopies),
 	}
 }
 
@@ -48,7 +49,12 @@ func (j *Job) cancel(client work.Address, chain string, height int64, p Params, 
 		return refused("job %s is closing already", j.ID.Short())
 	}
 	if release != nil {
-		if err := j.Spec.Indexer.Verify(ReleaseTag, ReleaseMessage(chain, j.ID), *release); err != nil {
+		for _, s := range j.Signers() {
+			if s.Until >= height {
+				return refused("what an earlier indexer of job %s signed may commit until height %d: no release before", j.ID.Short(), s.Until)
+			}
+		}
+		if err := j.Indexer().Key.Verify(ReleaseTag, ReleaseMessage(chain, j.ID), *release); err != nil {
 			return refused("release of job %s: %v", j.ID.Short(), err)
 		}
 		j.State, j.ClosesHeight = JobClosing, height-1
@@ -87,16 +93,17 @@ func (j *Job) place(items work.RangeSet) ([]work.RangeSet, error) {
 	return placed, nil
 }
 
-// lock takes the batch's pay and check budget out of the free escrows and places
-// its items. The budget comes from the check escrow first, then from the other.
+// lock takes the batch's pay, its indexer's fee and its check budget out of the free
+// escrows and places its items. The budget comes from the check escrow first, then from the other.
 func (j *Job) lock(b *Batch) error {
-	if j.EscrowFree < b.Pay {
-		return noFunds("job %s has %s free in its escrow, the batch costs %s", j.ID.Short(), j.EscrowFree, b.Pay)
+	cost, err := b.Pay.Add(b.IndexerFee)
+	if err != nil || j.EscrowFree < cost {
+		return noFunds("job %s has %s free in its escrow, the batch costs %s and its indexer %s", j.ID.Short(), j.EscrowFree, b.Pay, b.IndexerFee)
 	}
 	fromChecks := min(j.CheckFree, b.CheckBudget)
 	b.CheckFromEscrow = b.CheckBudget - fromChecks
-	if j.EscrowFree-b.Pay < b.CheckFromEscrow {
-		return noFunds("job %s has %s free for checks that may cost %s", j.ID.Short(), j.CheckFree+j.EscrowFree-b.Pay, b.CheckBudget)
+	if j.EscrowFree-cost < b.CheckFromEscrow {
+		return noFunds("job %s has %s free for checks that may cost %s", j.ID.Short(), j.CheckFree+j.EscrowFree-cost, b.CheckBudget)
 	}
 	placed, err := j.place(b.Items)
 	if err != nil {
@@ -106,8 +113,8 @@ func (j *Job) lock(b *Batch) error {
 	for c, items := range placed {
 		j.Copies[c] = j.Copies[c].Union(items)
 	}
-	j.EscrowFree -= b.Pay + b.CheckFromEscrow
-	j.EscrowLocked += b.Pay + b.CheckFromEscrow
+	j.EscrowFree -= cost + b.CheckFromEscrow
+	j.EscrowLocked += cost + b.CheckFromEscrow
 	j.CheckFree -= fromChecks
 	j.CheckLocked += fromChecks
 	j.OpenBatches++
@@ -127,8 +134,9 @@ func (j *Job) unlock(b *Batch, work, checks work.Amount) {
 	fromChecks := b.CheckBudget - b.CheckFromEscrow
 	spentChecks := min(checks, fromChecks) // the check escrow pays first
 	spentEscrow := work + checks - spentChecks
-	j.EscrowLocked -= b.Pay + b.CheckFromEscrow
-	j.EscrowFree += b.Pay + b.CheckFromEscrow - spentEscrow
+	locked := b.Pay + b.IndexerFee + b.CheckFromEscrow
+	j.EscrowLocked -= locked
+	j.EscrowFree += locked - spentEscrow
 	j.CheckLocked -= fromChecks
 	j.CheckFree += fromChecks - spentChecks
 	j.PaidWork += work
@@ -156,6 +164,9 @@ func (m Machine) closeIfDone(j *Job, endOfBlock bool) error {
 	if j.State == JobClosed || j.OpenBatches > 0 || !over && !j.complete() {
 		return nil
 	}
+	if err := m.dropClaim(j); err != nil {
+		return err
+	}
 	client := j.Spec.Client
 	back := Transfer{ToPot: PotAccount, To: client}
 	if j.Commons {
@@ -178,15 +189,22 @@ func (m Machine) closeIfDone(j *Job, endOfBlock bool) error {
 	return nil
 }
 
-// jobDue closes a job to new assignments at its deadline, and ends it when its
-// last commit is over.
+// jobDue hands a job over that was claimed, closes it to new assignments at its
+// deadline, and ends it when its last commit is over.
 func (m Machine) jobDue(id work.JobID) error {
 	j, err := m.S.Job(id)
 	if err != nil {
 		return err
 	}
 	was := j.State
+	changed, err := m.claimDue(j)
+	if err != nil {
+		return err
+	}
 	if j.State == JobOpen && m.S.Height() >= j.Spec.DeadlineHeight {
+		if err := m.dropClaim(j); err != nil {
+			return err
+		}
 		p, err := m.S.Params()
 		if err != nil {
 			return err
@@ -199,7 +217,7 @@ func (m Machine) jobDue(id work.JobID) error {
 	if err := m.closeIfDone(j, true); err != nil {
 		return err
 	}
-	if j.State == was {
+	if j.State == was && !changed {
 		return nil
 	}
 	return m.setJob(j)

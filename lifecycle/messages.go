@@ -25,7 +25,7 @@ func (m Machine) CreateJob(client work.Address, spec work.JobSpec) (work.JobID, 
 	if spec.Escrow == 0 {
 		return work.JobID{}, refused("job offers no escrow")
 	}
-	if err := m.checkIndexer(&spec, p); err != nil {
+	if err := m.checkIndexer(spec.Client, spec.Indexer, spec.IndexerOwner, p); err != nil {
 		return work.JobID{}, err
 	}
 	j, err := m.freshJob(spec)
@@ -79,6 +79,9 @@ func (m Machine) CancelJob(client work.Address, id work.JobID, release *sign.Sig
 	if err := j.cancel(client, m.S.Chain(), m.S.Height(), p, release); err != nil {
 		return err
 	}
+	if err := m.dropClaim(j); err != nil {
+		return err
+	}
 	if err := m.S.WakeJob(max(j.ClosesHeight, m.S.Height()), id); err != nil {
 		return err
 	}
@@ -101,10 +104,11 @@ func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part
 	}
 	var items work.RangeSet
 	var price work.Price
+	var by Signer
 	if t.j.Commons {
 		items, price, err = t.checkDrawn(provider, parts)
 	} else {
-		items, price, err = checkParts(t.j, m.S.Chain(), t.h, t.p, provider, parts)
+		items, price, by, err = checkParts(t.j, m.S.Chain(), t.h, t.p, provider, parts)
 	}
 	if err != nil {
 		return work.BatchID{}, err
@@ -124,6 +128,9 @@ func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part
 		return b.ID, err
 	}
 	t.b = b
+	if !t.j.Commons {
+		b.Indexer, b.IndexerFee = by.Owner, permille(b.Pay, uint64(t.j.Spec.IndexerPermille))
+	}
 	if err := t.lockBond(); err != nil {
 		return b.ID, err
 	}
@@ -135,6 +142,7 @@ func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part
 			return b.ID, err
 		}
 	}
+	t.j.CommitHeight, t.j.Kept = t.h, 0
 	t.await(Committed, t.p.DrawDelayBlocks-1)
 	return b.ID, t.done(true)
 }
@@ -399,7 +407,7 @@ func (m Machine) job(id work.JobID) (*Job, error) {
 }
 
 func (m Machine) setJob(j *Job) error {
-	m.S.Emit(Event{Kind: EventJob, Job: j.ID, JobState: j.State, Account: j.Spec.Client, Indexer: j.Spec.Indexer})
+	m.S.Emit(Event{Kind: EventJob, Job: j.ID, JobState: j.State, Account: j.Spec.Client, Indexer: j.Indexer().Key})
 	return m.S.SetJob(j)
 }
 
@@ -418,7 +426,7 @@ func (m Machine) pay(j *Job, b *Batch, t Transfer) error {
 		e.Account = t.From
 	}
 	if j != nil {
-		e.Job, e.Indexer = j.ID, j.Spec.Indexer
+		e.Job, e.Indexer = j.ID, j.Indexer().Key
 	}
 	if b != nil {
 		e.Batch = b.ID

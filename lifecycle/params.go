@@ -44,6 +44,11 @@ type Params struct {
 	ChallengeStake   work.Amount `json:"challenge_stake"` // least stake of a challenge or claim, burned if it is wrong
 	IndexerBond      work.Amount `json:"indexer_bond"`    // least bond of an indexer, and the fine for equivocation
 	UnavailableFee   work.Amount `json:"unavailable_fee"` // least fee of a batch that nobody could fetch, burned
+	// A job in which nothing was committed for TakeoverIdleBlocks may be claimed by
+	// another indexer, under a stake; its own has TakeoverAnswerBlocks to answer.
+	TakeoverIdleBlocks   int64       `json:"takeover_idle_blocks"`
+	TakeoverAnswerBlocks int64       `json:"takeover_answer_blocks"`
+	TakeoverStake        work.Amount `json:"takeover_stake"`
 	// ConvictionBlocks is how long a conviction makes the next one a second one.
 	ConvictionBlocks int64 `json:"conviction_blocks"`
 	UnbondBlocks     int64 `json:"unbond_blocks"`
@@ -99,6 +104,7 @@ func LocalParams() Params {
 		OpenBlocks: 40, CheckBlocks: 30, WaitFactor: 4, FuelPerBlock: 100_000_000, RevealBlocks: 30, WindowBlocks: 8,
 		VoteBlocks: 30, ClosingBlocks: 1200,
 		RefereePermille: 100, VoteSlashPermille: 10, VoteMissPermille: 1, CheckStakeFactor: 50, IndexerBond: 5 * work.UgtgPerGtg, UnavailableFee: work.UgtgPerGtg / 2,
+		TakeoverIdleBlocks: 40, TakeoverAnswerBlocks: 20, TakeoverStake: work.UgtgPerGtg / 2,
 		ConvictionBlocks: 2 * 60 * 60 * 24 * 30, LookPermille: 100, LookDelayBlocks: 1, RerollPermille: 100,
 		VestPermille: 500, VestBlocks: 0, MintPermille: 500,
 		CommonsPrice: 1000, CommonsEmission: 10 * work.UgtgPerGtg, CommonsHalvingEpochs: 1_000_000, CommonsEpochBlocks: 120, CommonsChunkItems: 64,
@@ -113,6 +119,7 @@ func PublicParams() Params {
 	p.MaxJobBlocks, p.UnbondBlocks, p.ConvictionBlocks, p.VestBlocks = 30*day, 21*day, 30*day, 30*day
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.WindowBlocks = 5*minute, 2*minute, 2*minute, hour
 	p.VoteBlocks, p.ClosingBlocks, p.GovernanceBlocks = 10*minute, 10*minute, 7*day
+	p.TakeoverIdleBlocks, p.TakeoverAnswerBlocks = 5*minute, 2*minute
 	p.FuelPerBlock = 1_000_000_000
 	// A third of the power, which may also own the height that fixes the draw: 1 −
 	// (2/3)², rounded up.
@@ -155,6 +162,7 @@ func (p Params) Validate() error {
 		{"check_blocks", p.CheckBlocks}, {"wait_factor", p.WaitFactor}, {"reveal_blocks", p.RevealBlocks},
 		{"window_blocks", p.WindowBlocks}, {"vote_blocks", p.VoteBlocks}, {"closing_blocks", p.ClosingBlocks},
 		{"look_delay_blocks", p.LookDelayBlocks}, {"conviction_blocks", p.ConvictionBlocks}, {"governance_blocks", p.GovernanceBlocks},
+		{"takeover_idle_blocks", p.TakeoverIdleBlocks}, {"takeover_answer_blocks", p.TakeoverAnswerBlocks},
 		{"vest_blocks + 1", p.VestBlocks + 1}, {"commons_epoch_blocks", p.CommonsEpochBlocks}, {"commons_halving_epochs", p.CommonsHalvingEpochs},
 	} {
 		if w.blocks < 1 || w.blocks > maxBlocks {
@@ -179,7 +187,7 @@ func (p Params) Validate() error {
 		return errors.New("who proposes every block chooses every draw: no bond deters him")
 	case p.SlashPermille > 1000*1000 || p.CheckPermille > 1000*1000 || p.CheckStakeFactor > 1000*1000:
 		return errors.New("slash or check fee is over 1000 times the pay, or a check's stake over a million times its fee")
-	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0 || p.IndexerBond == 0 || p.UnavailableFee == 0:
+	case p.MinBond == 0 || p.CheckerBond == 0 || p.ChallengeStake == 0 || p.IndexerBond == 0 || p.UnavailableFee == 0 || p.TakeoverStake == 0:
 		return errors.New("bonds and stakes must not be zero")
 	case p.MinPrice == 0 || p.CommonsPrice == 0 || p.CommonsChunkItems == 0 || p.CommonsEmission > maxEmission:
 		return fmt.Errorf("floor price, commons price and chunk must not be zero, an epoch's emission at most %d ugtg", uint64(maxEmission))

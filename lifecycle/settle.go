@@ -51,8 +51,8 @@ func (t *turn) wakeWaiting(l []work.BatchID) error {
 	return nil
 }
 
-// settle pays the batch: provider, validators, burn, checks, and what is minted for
-// paid work. A batch from before the provider's second conviction is not paid.
+// settle pays the batch: provider, validators, burn, indexer, checks, and what is
+// minted for paid work. A batch from before the provider's second conviction is not paid.
 func (t *turn) settle() error {
 	b := t.b
 	q, err := t.m.S.Party(RoleProvider, b.Provider)
@@ -71,6 +71,7 @@ func (t *turn) settle() error {
 	for _, tr := range []Transfer{
 		from.to(PotValidators, "", validators, ReasonValidators),
 		from.to(PotBurn, "", burn, ReasonFeeBurn),
+		from.to(PotAccount, b.Indexer, b.IndexerFee, ReasonIndexer),
 	} {
 		if err := t.m.pay(t.j, b, tr); err != nil {
 			return err
@@ -88,7 +89,7 @@ func (t *turn) settle() error {
 	if err := t.m.S.SetParty(q); err != nil {
 		return err
 	}
-	return t.end(Settled, b.Pay, "")
+	return t.end(Settled, b.Pay+b.IndexerFee, "")
 }
 
 // payProvider pays the provider's share, what rounding left included: a part of it

@@ -33,13 +33,19 @@ type Job struct {
 	EscrowLocked work.Amount `json:"escrow_locked"`
 	CheckFree    work.Amount `json:"check_free"`
 	CheckLocked  work.Amount `json:"check_locked"`
-	PaidWork     work.Amount `json:"paid_work"` // provider + validators + fee burn
+	PaidWork     work.Amount `json:"paid_work"` // provider + validators + fee burn + indexer
 	PaidChecks   work.Amount `json:"paid_checks"`
 	Fined        work.Amount `json:"fined,omitempty"` // for equivocation of the client's own indexer
 	Refunded     work.Amount `json:"refunded"`
 
-	// Equivocated: its indexer was convicted of it, once for all.
-	Equivocated bool            `json:"equivocated,omitempty"`
+	// Its indexers, the present one last: see Signers. Takeover is a claim that its
+	// indexer has not answered; Kept counts answers without a commit between them.
+	Indexers     []Signer  `json:"indexers"`
+	Takeover     *Takeover `json:"takeover,omitempty"`
+	CommitHeight int64     `json:"commit_height,omitempty"` // of the last commit
+	AnswerHeight int64     `json:"answer_height,omitempty"` // of the last answer to a claim, or change of the indexer
+	Kept         uint32    `json:"kept,omitempty"`
+
 	OpenBatches uint32          `json:"open_batches"` // not yet settled, void or unpaid
 	Copies      []work.RangeSet `json:"copies"`       // items committed and not void, by copy: at most Spec.MaxCopies sets
 }
@@ -96,7 +102,11 @@ type Batch struct {
 	CheckBudget work.Amount `json:"check_budget"`
 	// CheckFromEscrow is the part of CheckBudget that was taken from the work escrow.
 	CheckFromEscrow work.Amount `json:"check_from_escrow"`
-	Bond            work.Amount `json:"bond"` // what it asks of the provider's bond, and a first slash
+	// Indexer is the account whose indexer signed its assignments, IndexerFee what it
+	// gets when the batch is paid: locked in the job's escrow.
+	Indexer    work.Address `json:"indexer,omitempty"`
+	IndexerFee work.Amount  `json:"indexer_fee,omitempty"`
+	Bond       work.Amount  `json:"bond"` // what it asks of the provider's bond, and a first slash
 	// Sample is how many items are drawn. If it is less than the tier's, Pledge of
 	// the provider's unvested pay stands for what the missing draws would deter.
 	Sample uint32          `json:"sample"`
@@ -366,6 +376,8 @@ const (
 	ReasonReferee    Reason = "referee"      // to validators that voted what was decided
 	ReasonFee        Reason = "fee"          // of a batch whose data or output nobody could fetch
 	ReasonFine       Reason = "fine"         // of an indexer that equivocated
+	ReasonIndexer    Reason = "indexer"      // an indexer's fee
+	ReasonClaim      Reason = "claim"        // stake of an indexer that claimed a job whose indexer works
 )
 
 // Transfer moves money once. Accounts are set where the pot belongs to one; for a

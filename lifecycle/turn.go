@@ -57,7 +57,7 @@ func (t *turn) await(phase Phase, blocks int64) {
 // asks to be woken at it.
 func (t *turn) done(wake bool) error {
 	b := t.b
-	e := Event{Kind: EventBatch, Job: t.j.ID, Batch: b.ID, Phase: b.Phase, Account: b.Provider, Indexer: t.j.Spec.Indexer}
+	e := Event{Kind: EventBatch, Job: t.j.ID, Batch: b.ID, Phase: b.Phase, Account: b.Provider, Indexer: t.j.Indexer().Key}
 	for _, c := range b.Checks {
 		if !c.Missed {
 			e.Checkers = append(e.Checkers, c.Checker)

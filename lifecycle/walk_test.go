@@ -58,12 +58,14 @@ func newWalk(t *testing.T, seed uint64) *walk {
 			p.DrawDelayBlocks = 1 + int64(seed%3)
 			p.LookPermille, p.LookDelayBlocks, p.MaxDisputes = 500*(seed%2), 1+int64(seed%2), 1+uint32(seed%3)
 			p.VestBlocks, p.GovernanceBlocks = 40*int64(seed%2), 6
+			p.TakeoverIdleBlocks, p.TakeoverAnswerBlocks = 1, 2
 		},
 		spec: func(s *work.JobSpec) {
 			s.Tier, s.ItemCount, s.MaxPrice = tiers[seed%3], 4000, 1e6
-			s.DeadlineHeight, s.CheckEscrow = walkSteps-100, work.Amount(seed%2)*50*gtg
+			s.DeadlineHeight, s.CheckEscrow, s.IndexerPermille = walkSteps-100, work.Amount(seed%2)*50*gtg, uint32(seed%3)*500
 		},
 	})
+	w.must("stranger", ledger.Register{Role: lifecycle.RoleIndexer, Peer: otherKey(0).Public(), Bond: 20 * gtg})
 	return &walk{world: w, rng: rng, results: map[work.BatchID]*results{}, ended: map[work.BatchID]bool{}, phases: map[lifecycle.Phase]int{}}
 }
 
@@ -90,6 +92,7 @@ func (w *walk) run() {
 				w.commitSome()
 			}
 			w.noise()
+			w.handOver()
 		}
 		for _, id := range slices.Clone(w.order) {
 			w.duties(w.results[id])
@@ -121,6 +124,22 @@ func (w *walk) commitSome() {
 	}
 	w.results[r.id] = r
 	w.order = append(w.order, r.id)
+}
+
+// handOver lets a stranger claim the job and the client take it back; the honest
+// indexer answers now and then.
+func (w *walk) handOver() {
+	if w.rng.IntN(3) == 0 {
+		_ = w.try("stranger", ledger.TakeOver{Job: w.job})
+	}
+	if j := w.jobNow(); j.Takeover != nil && w.rng.IntN(4) > 0 && j.Indexer().Owner == "indexer" {
+		if err := w.try("indexer", ledger.KeepJob{Job: w.job}); err != nil && j.Kept < lifecycle.MaxKeeps {
+			w.t.Errorf("an answer to a claim was refused: %v", err)
+		}
+	}
+	if w.indexedBy() != "indexer" && w.rng.IntN(3) == 0 {
+		w.must("client", ledger.Reassign{Job: w.job, Indexer: w.indexer.Public(), Owner: "indexer"})
+	}
 }
 
 // noise sends something that makes no sense from someone dishonest.
@@ -315,13 +334,16 @@ func (w *walk) audit() {
 	if j.State != lifecycle.JobClosed || j.EscrowFree+j.EscrowLocked+j.CheckFree+j.CheckLocked != 0 {
 		t.Errorf("job at the end: state %d, %+v", j.State, j)
 	}
-	for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker} {
+	if q := w.party(lifecycle.RoleIndexer, "indexer"); q.Bond != 50*gtg || q.Convictions != 0 {
+		t.Errorf("the honest indexer suffered: %+v", q)
+	}
+	for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker, lifecycle.RoleIndexer} {
 		parties, _ := w.l.Parties(ctx, role)
 		for _, q := range parties {
 			if q.Locked != 0 {
 				t.Errorf("%s %s has %s locked for nothing", role, q.Account, q.Locked)
 			}
-			if w.honest(q.Account) && (q.Convictions != 0 || q.Missed != 0 || q.Bond < 100*gtg) {
+			if role != lifecycle.RoleIndexer && w.honest(q.Account) && (q.Convictions != 0 || q.Missed != 0 || q.Bond < 100*gtg) {
 				t.Errorf("honest %s suffered: %+v", role, q)
 			}
 		}

@@ -66,14 +66,17 @@ type JobSpec struct {
 	Limits    Limits `json:"limits"`
 	Seed      uint64 `json:"seed"`
 
-	Tier           Tier           `json:"tier"`
-	MaxPrice       Price          `json:"max_price"`    // ugtg per work unit
-	Escrow         Amount         `json:"escrow"`       // for the work
-	CheckEscrow    Amount         `json:"check_escrow"` // for the checks
-	Indexer        sign.PublicKey `json:"indexer"`      // signs assignments; also its peer key
-	IndexerOwner   Address        `json:"indexer_owner"`
-	MaxCopies      uint32         `json:"max_copies"`      // paid copies of one item
-	DeadlineHeight int64          `json:"deadline_height"` // last height at which the job is open
+	Tier         Tier           `json:"tier"`
+	MaxPrice     Price          `json:"max_price"`    // ugtg per work unit
+	Escrow       Amount         `json:"escrow"`       // for the work
+	CheckEscrow  Amount         `json:"check_escrow"` // for the checks
+	Indexer      sign.PublicKey `json:"indexer"`      // signs assignments; also its peer key
+	IndexerOwner Address        `json:"indexer_owner"`
+	// IndexerPermille is the fee of the indexer that signed a batch's assignments, in
+	// thousandths of the batch's pay and on top of it; paid when the batch is.
+	IndexerPermille uint32 `json:"indexer_permille"`
+	MaxCopies       uint32 `json:"max_copies"`      // paid copies of one item
+	DeadlineHeight  int64  `json:"deadline_height"` // last height at which the job is open
 
 	Place Placement `json:"place,omitzero"` // where its items may run
 }
@@ -103,6 +106,7 @@ func (s *JobSpec) Encode() []byte {
 	e.U64(uint64(s.CheckEscrow))
 	e.Raw(s.Indexer[:])
 	e.String(string(s.IndexerOwner))
+	e.U32(s.IndexerPermille)
 	e.U32(s.MaxCopies)
 	e.U64(uint64(s.DeadlineHeight))
 	s.Place.encode(&e)
@@ -117,7 +121,7 @@ func DecodeJobSpec(b []byte) (*JobSpec, error) {
 	s.Program, s.Profile, s.Items, s.ItemCount, s.Limits, s.Seed = d.Blob(), d.String(32), d.Blob(), d.U64(), decodeLimits(d), d.U64()
 	s.Tier, s.MaxPrice, s.Escrow, s.CheckEscrow = Tier(d.U8()), Price(d.U64()), Amount(d.U64()), Amount(d.U64())
 	copy(s.Indexer[:], d.Raw(32))
-	s.IndexerOwner, s.MaxCopies, s.DeadlineHeight = Address(d.String(128)), d.U32(), int64(d.U64())
+	s.IndexerOwner, s.IndexerPermille, s.MaxCopies, s.DeadlineHeight = Address(d.String(128)), d.U32(), d.U32(), int64(d.U64())
 	s.Place = decodePlacement(d)
 	if err := d.Done(); err != nil {
 		return nil, fmt.Errorf("job: %w", err)
@@ -143,6 +147,8 @@ func (s *JobSpec) Validate() error {
 		return errors.New("job has no limit of fuel, memory or output")
 	case s.MaxPrice == 0:
 		return errors.New("job offers no price")
+	case s.IndexerPermille > 1000:
+		return fmt.Errorf("indexer's fee of %d thousandths: want at most 1000", s.IndexerPermille)
 	case s.MaxCopies == 0 || s.MaxCopies > 8:
 		return fmt.Errorf("job pays %d copies of an item: want 1 to 8", s.MaxCopies)
 	case s.DeadlineHeight <= 0:

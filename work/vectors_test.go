@@ -39,7 +39,7 @@ func sampleJob() *JobSpec {
 		Chain: "gotong-1", Client: "gotong1client", Nonce: 7, Program: BlobOf([]byte("program")), Profile: "gw1",
 		Items: BlobOf(sampleList(SourceRange).Encode()), ItemCount: 240,
 		Limits: Limits{MemoryBytes: 512 << 20, Fuel: 1e12, OutputBytes: 64 << 20}, Seed: 9, Tier: TierEconomic, MaxPrice: 1000,
-		Escrow: 5_000_000, CheckEscrow: 100_000, Indexer: sampleKey().Public(), IndexerOwner: "gotong1owner", MaxCopies: 2, DeadlineHeight: 1000,
+		Escrow: 5_000_000, CheckEscrow: 100_000, Indexer: sampleKey().Public(), IndexerOwner: "gotong1owner", IndexerPermille: 20, MaxCopies: 2, DeadlineHeight: 1000,
 		Place: samplePlacement(),
 	}
 }

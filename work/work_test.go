@@ -243,7 +243,7 @@ func TestJobSpec(t *testing.T) {
 	for i, change := range []func(*JobSpec){
 		func(s *JobSpec) { s.Nonce++ }, func(s *JobSpec) { s.Seed++ }, func(s *JobSpec) { s.Tier = TierFull },
 		func(s *JobSpec) { s.Chain += "x" }, func(s *JobSpec) { s.Limits.Fuel++ }, func(s *JobSpec) { s.Escrow++ },
-		func(s *JobSpec) { s.IndexerOwner += "x" }, func(s *JobSpec) { s.MaxCopies++ }, func(s *JobSpec) { s.Program.Size++ },
+		func(s *JobSpec) { s.IndexerOwner += "x" }, func(s *JobSpec) { s.IndexerPermille++ }, func(s *JobSpec) { s.MaxCopies++ }, func(s *JobSpec) { s.Program.Size++ },
 	} {
 		s := sampleJob()
 		change(s)
@@ -256,7 +256,7 @@ func TestJobSpec(t *testing.T) {
 		func(s *JobSpec) { s.Chain = "" }, func(s *JobSpec) { s.Client = "" }, func(s *JobSpec) { s.Program.Size = 0 },
 		func(s *JobSpec) { s.ItemCount = 0 }, func(s *JobSpec) { s.ItemCount = MaxItems + 1 }, func(s *JobSpec) { s.Tier = TierNone },
 		func(s *JobSpec) { s.Tier = 9 }, func(s *JobSpec) { s.Limits.Fuel = 0 }, func(s *JobSpec) { s.MaxPrice = 0 },
-		func(s *JobSpec) { s.MaxCopies = 0 }, func(s *JobSpec) { s.DeadlineHeight = 0 }, func(s *JobSpec) { s.Indexer = sign.PublicKey{} },
+		func(s *JobSpec) { s.MaxCopies = 0 }, func(s *JobSpec) { s.IndexerPermille = 1001 }, func(s *JobSpec) { s.DeadlineHeight = 0 }, func(s *JobSpec) { s.Indexer = sign.PublicKey{} },
 	} {
 		s := sampleJob()
 		change(s)

@@ -204,6 +204,17 @@ type (
 		Job  work.JobID
 		A, B work.Assignment
 	}
+	// TakeOver claims a job whose indexer is silent. Sender: the owner of a bonded
+	// indexer.
+	TakeOver struct{ Job work.JobID }
+	// KeepJob answers such a claim. Sender: the owner of the job's indexer.
+	KeepJob struct{ Job work.JobID }
+	// Reassign names another indexer for a job. Sender: the client.
+	Reassign struct {
+		Job     work.JobID
+		Indexer sign.PublicKey
+		Owner   work.Address
+	}
 	// Propose puts a message before governance: an ApproveCommons or a Decide.
 	Propose struct {
 		Title   string
@@ -255,6 +266,9 @@ func (RevealVote) ledgerMsg()         {}
 func (Register) ledgerMsg()           {}
 func (ClaimDelivery) ledgerMsg()      {}
 func (ReportEquivocation) ledgerMsg() {}
+func (TakeOver) ledgerMsg()           {}
+func (KeepJob) ledgerMsg()            {}
+func (Reassign) ledgerMsg()           {}
 func (Propose) ledgerMsg()            {}
 func (VoteProposal) ledgerMsg()       {}
 func (ApproveCommons) ledgerMsg()     {}

@@ -19,7 +19,7 @@ const suspectBatches = 64
 // assignments are sent to the chain. It comes before the work is committed, because
 // that may be refused for just this reason.
 func (p *Provider) suspect(ctx context.Context, j *job, on *lifecycle.Job) {
-	if on.Equivocated || on.Commons || on.State == lifecycle.JobClosed {
+	if on.Convicted() || on.Commons || on.State == lifecycle.JobClosed {
 		return
 	}
 	var taken work.RangeSet
@@ -53,7 +53,7 @@ func (p *Provider) suspect(ctx context.Context, j *job, on *lifecycle.Job) {
 // other before.
 func (p *Provider) suspectBatch(ctx context.Context, b *batch) {
 	on, err := p.Ledger.Job(ctx, b.job.id)
-	if err != nil || on.Equivocated || on.Commons || on.State == lifecycle.JobClosed {
+	if err != nil || on.Convicted() || on.Commons || on.State == lifecycle.JobClosed {
 		return // nobody can be fined
 	}
 	var twice work.RangeSet

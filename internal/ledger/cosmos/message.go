@@ -71,6 +71,12 @@ func Message(sender work.Address, m ledger.Msg) (proto.Message, error) {
 		return &prooftypes.MsgClaimDelivery{Sender: from, Batch: m.Batch[:], Position: m.Position}, nil
 	case ledger.ReportEquivocation:
 		return &market.MsgReportEquivocation{Sender: from, Job: m.Job[:], A: m.A.Encode(), B: m.B.Encode()}, nil
+	case ledger.TakeOver:
+		return &market.MsgTakeOver{Sender: from, Job: m.Job[:]}, nil
+	case ledger.KeepJob:
+		return &market.MsgKeepJob{Sender: from, Job: m.Job[:]}, nil
+	case ledger.Reassign:
+		return &market.MsgReassign{Sender: from, Job: m.Job[:], Indexer: m.Indexer[:], Owner: string(m.Owner)}, nil
 	case ledger.ApproveCommons: // refused by the chain unless from is governance
 		return &reward.MsgApproveCommons{Authority: from, Spec: m.Spec.Encode()}, nil
 	case ledger.Decide: // likewise

@@ -12,7 +12,11 @@ import (
 
 func cloneJob(j *lifecycle.Job) *lifecycle.Job {
 	c := *j
-	c.Copies = cloneSets(j.Copies)
+	c.Copies, c.Indexers = cloneSets(j.Copies), slices.Clone(j.Indexers)
+	c.Spec.Place.Jurisdictions, c.Spec.Place.Attesters = slices.Clone(j.Spec.Place.Jurisdictions), slices.Clone(j.Spec.Place.Attesters)
+	if j.Takeover != nil {
+		c.Takeover = new(*j.Takeover)
+	}
 	return &c
 }
 

@@ -171,6 +171,12 @@ func (l *Ledger) execute(from work.Address, msg ledger.Msg) (err error) {
 		err = l.m.ClaimDelivery(from, v.Batch, v.Position)
 	case ledger.ReportEquivocation:
 		err = l.m.ReportEquivocation(from, v.Job, v.A, v.B)
+	case ledger.TakeOver:
+		err = l.m.TakeOver(from, v.Job)
+	case ledger.KeepJob:
+		err = l.m.KeepJob(from, v.Job)
+	case ledger.Reassign:
+		err = l.m.Reassign(from, v.Job, v.Indexer, v.Owner)
 	case ledger.Propose:
 		err = l.propose(from, v)
 	case ledger.VoteProposal:

@@ -54,6 +54,7 @@ func Run(t *testing.T, n Network) {
 	s.claims(job)
 	s.equivocation(job)
 	s.closeJob(job)
+	s.handOver(job)
 	s.commons()
 	s.history()
 	after := s.supply()

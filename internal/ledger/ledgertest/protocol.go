@@ -8,6 +8,7 @@ import (
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -65,10 +66,24 @@ func (s *suite) equivocation(job work.JobID) {
 	s.must(reporter, ledger.ReportEquivocation{Job: job, A: a, B: b})
 	j, err := s.Ledger.Job(s.ctx, job)
 	s.check(err)
-	if !j.Equivocated || j.Fined != s.params.IndexerBond || s.balance(reporter)-before != j.Fined/2 {
+	if !j.Convicted() || j.Fined != s.params.IndexerBond || s.balance(reporter)-before != j.Fined/2 {
 		s.Errorf("the reporter got %d, the job is %+v", s.balance(reporter)-before, j)
 	}
 	s.refuses(ledger.ErrRefused, reporter, ledger.ReportEquivocation{Job: job, A: a, B: b})
+}
+
+// handOver names another indexer for a job that has ended, which gets its results.
+func (s *suite) handOver(job work.JobID) {
+	next := sign.FromSeed([32]byte{3: 7}).Public()
+	s.refuses(ledger.ErrRefused, s.Cheat, ledger.Reassign{Job: job, Indexer: next, Owner: s.Cheat})
+	s.refuses(ledger.ErrRefused, s.Cheat, ledger.TakeOver{Job: job})
+	s.refuses(ledger.ErrRefused, s.Client, ledger.KeepJob{Job: job})
+	s.must(s.Client, ledger.Reassign{Job: job, Indexer: next, Owner: s.Client})
+	j, err := s.Ledger.Job(s.ctx, job)
+	s.check(err)
+	if l := j.Signers(); j.Indexer().Key != next || len(l) != 2 || l[0].Key != s.indexer.Public() || l[0].Until == 0 {
+		s.Errorf("indexers of the job are %+v, want %s as the last of two", l, next)
+	}
 }
 
 // commons has governance approve a job, works on it, and ends it.

@@ -87,6 +87,46 @@ func (s MsgServer) ReportEquivocation(ctx context.Context, m *types.MsgReportEqu
 	})
 }
 
+// TakeOver implements types.MsgServer.
+func (s MsgServer) TakeOver(ctx context.Context, m *types.MsgTakeOver) (*types.MsgTakeOverResponse, error) {
+	return &types.MsgTakeOverResponse{}, s.ofJob(ctx, m.Sender, m.Job, lifecycle.Machine.TakeOver)
+}
+
+// KeepJob implements types.MsgServer.
+func (s MsgServer) KeepJob(ctx context.Context, m *types.MsgKeepJob) (*types.MsgKeepJobResponse, error) {
+	return &types.MsgKeepJobResponse{}, s.ofJob(ctx, m.Sender, m.Job, lifecycle.Machine.KeepJob)
+}
+
+// Reassign implements types.MsgServer.
+func (s MsgServer) Reassign(ctx context.Context, m *types.MsgReassign) (*types.MsgReassignResponse, error) {
+	return &types.MsgReassignResponse{}, s.ofJob(ctx, m.Sender, m.Job, func(mc lifecycle.Machine, sender work.Address, id work.JobID) error {
+		key, err := field.PublicKey("indexer", m.Indexer)
+		if err != nil {
+			return err
+		}
+		owner, err := field.Account(m.Owner)
+		if err != nil {
+			return err
+		}
+		return mc.Reassign(sender, id, key, owner)
+	})
+}
+
+// ofJob gives a message of a sender about a job to the machine.
+func (s MsgServer) ofJob(ctx context.Context, from string, job []byte, do func(lifecycle.Machine, work.Address, work.JobID) error) error {
+	return s.Machine.Do(ctx, func(mc lifecycle.Machine) error {
+		sender, err := field.Account(from)
+		if err != nil {
+			return err
+		}
+		id, err := field.Hash("job id", job)
+		if err != nil {
+			return err
+		}
+		return do(mc, sender, id)
+	})
+}
+
 // QueryServer answers the market's queries.
 type QueryServer struct{ Keeper Keeper }
 

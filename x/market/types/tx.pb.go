@@ -328,6 +328,289 @@ func (m *MsgReportEquivocationResponse) XXX_DiscardUnknown() {
 
 var xxx_messageInfo_MsgReportEquivocationResponse proto.InternalMessageInfo
 
+// MsgTakeOver claims a job whose indexer is silent, for the sender's bonded indexer.
+type MsgTakeOver struct {
+	Sender string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Job    []byte `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+}
+
+func (m *MsgTakeOver) Reset()         { *m = MsgTakeOver{} }
+func (m *MsgTakeOver) String() string { return proto.CompactTextString(m) }
+func (*MsgTakeOver) ProtoMessage()    {}
+func (*MsgTakeOver) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{6}
+}
+func (m *MsgTakeOver) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgTakeOver) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgTakeOver.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgTakeOver) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgTakeOver.Merge(m, src)
+}
+func (m *MsgTakeOver) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgTakeOver) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgTakeOver.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgTakeOver proto.InternalMessageInfo
+
+func (m *MsgTakeOver) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgTakeOver) GetJob() []byte {
+	if m != nil {
+		return m.Job
+	}
+	return nil
+}
+
+type MsgTakeOverResponse struct {
+}
+
+func (m *MsgTakeOverResponse) Reset()         { *m = MsgTakeOverResponse{} }
+func (m *MsgTakeOverResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgTakeOverResponse) ProtoMessage()    {}
+func (*MsgTakeOverResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{7}
+}
+func (m *MsgTakeOverResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgTakeOverResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgTakeOverResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgTakeOverResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgTakeOverResponse.Merge(m, src)
+}
+func (m *MsgTakeOverResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgTakeOverResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgTakeOverResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgTakeOverResponse proto.InternalMessageInfo
+
+// MsgKeepJob answers a claim to a job that the sender's indexer has.
+type MsgKeepJob struct {
+	Sender string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Job    []byte `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+}
+
+func (m *MsgKeepJob) Reset()         { *m = MsgKeepJob{} }
+func (m *MsgKeepJob) String() string { return proto.CompactTextString(m) }
+func (*MsgKeepJob) ProtoMessage()    {}
+func (*MsgKeepJob) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{8}
+}
+func (m *MsgKeepJob) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgKeepJob) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgKeepJob.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgKeepJob) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgKeepJob.Merge(m, src)
+}
+func (m *MsgKeepJob) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgKeepJob) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgKeepJob.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgKeepJob proto.InternalMessageInfo
+
+func (m *MsgKeepJob) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgKeepJob) GetJob() []byte {
+	if m != nil {
+		return m.Job
+	}
+	return nil
+}
+
+type MsgKeepJobResponse struct {
+}
+
+func (m *MsgKeepJobResponse) Reset()         { *m = MsgKeepJobResponse{} }
+func (m *MsgKeepJobResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgKeepJobResponse) ProtoMessage()    {}
+func (*MsgKeepJobResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{9}
+}
+func (m *MsgKeepJobResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgKeepJobResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgKeepJobResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgKeepJobResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgKeepJobResponse.Merge(m, src)
+}
+func (m *MsgKeepJobResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgKeepJobResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgKeepJobResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgKeepJobResponse proto.InternalMessageInfo
+
+// MsgReassign names another indexer for a job of the sender's.
+type MsgReassign struct {
+	Sender  string `protobuf:"bytes,1,opt,name=sender,proto3" json:"sender,omitempty"`
+	Job     []byte `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	Indexer []byte `protobuf:"bytes,3,opt,name=indexer,proto3" json:"indexer,omitempty"`
+	Owner   string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+}
+
+func (m *MsgReassign) Reset()         { *m = MsgReassign{} }
+func (m *MsgReassign) String() string { return proto.CompactTextString(m) }
+func (*MsgReassign) ProtoMessage()    {}
+func (*MsgReassign) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{10}
+}
+func (m *MsgReassign) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgReassign) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgReassign.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgReassign) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgReassign.Merge(m, src)
+}
+func (m *MsgReassign) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgReassign) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgReassign.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgReassign proto.InternalMessageInfo
+
+func (m *MsgReassign) GetSender() string {
+	if m != nil {
+		return m.Sender
+	}
+	return ""
+}
+
+func (m *MsgReassign) GetJob() []byte {
+	if m != nil {
+		return m.Job
+	}
+	return nil
+}
+
+func (m *MsgReassign) GetIndexer() []byte {
+	if m != nil {
+		return m.Indexer
+	}
+	return nil
+}
+
+func (m *MsgReassign) GetOwner() string {
+	if m != nil {
+		return m.Owner
+	}
+	return ""
+}
+
+type MsgReassignResponse struct {
+}
+
+func (m *MsgReassignResponse) Reset()         { *m = MsgReassignResponse{} }
+func (m *MsgReassignResponse) String() string { return proto.CompactTextString(m) }
+func (*MsgReassignResponse) ProtoMessage()    {}
+func (*MsgReassignResponse) Descriptor() ([]byte, []int) {
+	return fileDescriptor_eab30d7cca917739, []int{11}
+}
+func (m *MsgReassignResponse) XXX_Unmarshal(b []byte) error {
+	return m.Unmarshal(b)
+}
+func (m *MsgReassignResponse) XXX_Marshal(b []byte, deterministic bool) ([]byte, error) {
+	if deterministic {
+		return xxx_messageInfo_MsgReassignResponse.Marshal(b, m, deterministic)
+	} else {
+		b = b[:cap(b)]
+		n, err := m.MarshalToSizedBuffer(b)
+		if err != nil {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+}
+func (m *MsgReassignResponse) XXX_Merge(src proto.Message) {
+	xxx_messageInfo_MsgReassignResponse.Merge(m, src)
+}
+func (m *MsgReassignResponse) XXX_Size() int {
+	return m.Size()
+}
+func (m *MsgReassignResponse) XXX_DiscardUnknown() {
+	xxx_messageInfo_MsgReassignResponse.DiscardUnknown(m)
+}
+
+var xxx_messageInfo_MsgReassignResponse proto.InternalMessageInfo
+
 func init() {
 	proto.RegisterType((*MsgCreateJob)(nil), "gotong.market.v1.MsgCreateJob")
 	proto.RegisterType((*MsgCreateJobResponse)(nil), "gotong.market.v1.MsgCreateJobResponse")
@@ -335,37 +618,51 @@ func init() {
 	proto.RegisterType((*MsgCancelJobResponse)(nil), "gotong.market.v1.MsgCancelJobResponse")
 	proto.RegisterType((*MsgReportEquivocation)(nil), "gotong.market.v1.MsgReportEquivocation")
 	proto.RegisterType((*MsgReportEquivocationResponse)(nil), "gotong.market.v1.MsgReportEquivocationResponse")
+	proto.RegisterType((*MsgTakeOver)(nil), "gotong.market.v1.MsgTakeOver")
+	proto.RegisterType((*MsgTakeOverResponse)(nil), "gotong.market.v1.MsgTakeOverResponse")
+	proto.RegisterType((*MsgKeepJob)(nil), "gotong.market.v1.MsgKeepJob")
+	proto.RegisterType((*MsgKeepJobResponse)(nil), "gotong.market.v1.MsgKeepJobResponse")
+	proto.RegisterType((*MsgReassign)(nil), "gotong.market.v1.MsgReassign")
+	proto.RegisterType((*MsgReassignResponse)(nil), "gotong.market.v1.MsgReassignResponse")
 }
 
 func init() { proto.RegisterFile("gotong/market/v1/tx.proto", fileDescriptor_eab30d7cca917739) }
 
 var fileDescriptor_eab30d7cca917739 = []byte{
-	// 395 bytes of a gzipped FileDescriptorProto
-	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x94, 0x53, 0xcd, 0x4e, 0xe2, 0x50,
-	0x18, 0xe5, 0x02, 0xc3, 0x84, 0x3b, 0x5d, 0x90, 0x9b, 0x19, 0xa6, 0xd3, 0x64, 0x3a, 0xa4, 0x8b,
-	0x91, 0x90, 0xd8, 0x1b, 0x74, 0xe7, 0x52, 0x63, 0x8c, 0x26, 0x6c, 0xea, 0xce, 0x8d, 0x69, 0xeb,
-	0x97, 0x2b, 0x3f, 0xed, 0xad, 0xbd, 0x17, 0xc4, 0x9d, 0xf1, 0x09, 0x7c, 0x0a, 0xd7, 0x3c, 0x86,
-	0x4b, 0x96, 0x2e, 0x0d, 0x2c, 0x78, 0x0d, 0xd3, 0x3f, 0x04, 0x04, 0xa2, 0xbb, 0xef, 0xf4, 0x3b,
-	0xdf, 0x39, 0x27, 0xa7, 0x2d, 0xfe, 0xc3, 0xb8, 0xe4, 0x3e, 0xa3, 0x9e, 0x1d, 0x76, 0x41, 0xd2,
-	0x41, 0x93, 0xca, 0xa1, 0x19, 0x84, 0x5c, 0x72, 0x52, 0x49, 0x56, 0x66, 0xb2, 0x32, 0x07, 0x4d,
-	0xed, 0xb7, 0xcb, 0x85, 0xc7, 0x05, 0xf5, 0x04, 0x8b, 0x98, 0x9e, 0x60, 0x09, 0xd5, 0x38, 0xc1,
-	0x4a, 0x4b, 0xb0, 0xa3, 0x10, 0x6c, 0x09, 0x67, 0xdc, 0x21, 0x55, 0x5c, 0x12, 0xe0, 0x5f, 0x41,
-	0xa8, 0xa2, 0x1a, 0xaa, 0x97, 0xad, 0x14, 0x11, 0x82, 0x8b, 0x22, 0x00, 0x57, 0xcd, 0xd7, 0x50,
-	0x5d, 0xb1, 0xe2, 0xf9, 0xe0, 0xc7, 0xc3, 0x6c, 0xd4, 0x48, 0x09, 0x46, 0x1d, 0xff, 0x5c, 0x14,
-	0xb2, 0x40, 0x04, 0xdc, 0x17, 0x40, 0x2a, 0xb8, 0xd0, 0xe1, 0x4e, 0xac, 0xa6, 0x58, 0xd1, 0x68,
-	0x5c, 0x26, 0x96, 0xb6, 0xef, 0x42, 0x6f, 0x9b, 0x65, 0x7a, 0x99, 0x9f, 0x5f, 0x12, 0x15, 0x7f,
-	0x0f, 0xa1, 0x07, 0xb6, 0x00, 0xb5, 0x10, 0x3f, 0xcd, 0xe0, 0x72, 0x94, 0x6a, 0x12, 0x25, 0x33,
-	0xc8, 0xa2, 0x18, 0x1d, 0xfc, 0xab, 0x25, 0x98, 0x05, 0x01, 0x0f, 0xe5, 0xf1, 0x4d, 0xbf, 0x3d,
-	0xe0, 0xae, 0x2d, 0xdb, 0xdc, 0xff, 0x42, 0x02, 0x05, 0x23, 0x3b, 0xf5, 0x46, 0x76, 0x84, 0x1c,
-	0xb5, 0x98, 0x20, 0x67, 0x39, 0xc3, 0x3f, 0xfc, 0x77, 0xad, 0x57, 0x16, 0x66, 0xef, 0x29, 0x8f,
-	0x0b, 0x2d, 0xc1, 0xc8, 0x39, 0x2e, 0xbf, 0xb7, 0xaf, 0x9b, 0xab, 0x6f, 0xce, 0x5c, 0x2c, 0x55,
-	0xfb, 0xbf, 0x7d, 0x3f, 0x2f, 0x3d, 0x12, 0x9d, 0xf7, 0xbb, 0x41, 0x34, 0xdb, 0x6f, 0x12, 0x5d,
-	0xad, 0x8f, 0xf8, 0x98, 0xac, 0xe9, 0x6e, 0x67, 0xed, 0xf5, 0x47, 0xa2, 0x46, 0x3f, 0x49, 0xcc,
-	0xfc, 0xb4, 0x6f, 0xf7, 0xb3, 0x51, 0x03, 0x1d, 0x9e, 0x3e, 0x4f, 0x74, 0x34, 0x9e, 0xe8, 0xe8,
-	0x75, 0xa2, 0xa3, 0xc7, 0xa9, 0x9e, 0x1b, 0x4f, 0xf5, 0xdc, 0xcb, 0x54, 0xcf, 0x5d, 0x50, 0xd6,
-	0x96, 0xd7, 0x7d, 0xc7, 0x74, 0xb9, 0x47, 0x13, 0xed, 0x5d, 0x1f, 0xe4, 0x2d, 0x0f, 0xbb, 0x29,
-	0xa4, 0xc3, 0xec, 0xef, 0x90, 0x77, 0x01, 0x08, 0xa7, 0x14, 0x7f, 0xf3, 0xfb, 0x6f, 0x01, 0x00,
-	0x00, 0xff, 0xff, 0x42, 0x66, 0xaf, 0x34, 0x3b, 0x03, 0x00, 0x00,
+	// 519 bytes of a gzipped FileDescriptorProto
+	0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0x94, 0x54, 0xcd, 0x6e, 0xd3, 0x40,
+	0x18, 0x8c, 0x9b, 0xb4, 0x25, 0x5f, 0x73, 0xa8, 0x96, 0xb4, 0x04, 0x8b, 0x98, 0x2a, 0xe2, 0x27,
+	0xaa, 0x84, 0xad, 0xc2, 0x8d, 0x23, 0x05, 0x21, 0x40, 0x16, 0xc8, 0x70, 0xe2, 0x82, 0xec, 0xf4,
+	0xd3, 0xe2, 0xa6, 0xde, 0x35, 0xbb, 0xdb, 0x34, 0xdc, 0x10, 0x4f, 0xc0, 0x95, 0xb7, 0xe8, 0x63,
+	0x70, 0xec, 0x91, 0x23, 0x4a, 0x0e, 0x7d, 0x0d, 0x14, 0xdb, 0xbb, 0x4d, 0x52, 0x27, 0x6a, 0x6e,
+	0x1e, 0xcf, 0xf7, 0xcd, 0x8c, 0xbd, 0xa3, 0x85, 0xbb, 0x94, 0x2b, 0xce, 0xa8, 0x97, 0x84, 0xa2,
+	0x8f, 0xca, 0x1b, 0x1c, 0x78, 0x6a, 0xe8, 0xa6, 0x82, 0x2b, 0x4e, 0xb6, 0x73, 0xca, 0xcd, 0x29,
+	0x77, 0x70, 0x60, 0xdf, 0xe9, 0x71, 0x99, 0x70, 0xe9, 0x25, 0x92, 0x4e, 0x26, 0x13, 0x49, 0xf3,
+	0xd1, 0xce, 0x6b, 0x68, 0xf8, 0x92, 0x1e, 0x0a, 0x0c, 0x15, 0xbe, 0xe5, 0x11, 0xd9, 0x85, 0x0d,
+	0x89, 0xec, 0x08, 0x45, 0xcb, 0xda, 0xb3, 0xba, 0xf5, 0xa0, 0x40, 0x84, 0x40, 0x4d, 0xa6, 0xd8,
+	0x6b, 0xad, 0xed, 0x59, 0xdd, 0x46, 0x90, 0x3d, 0x3f, 0xdf, 0xfa, 0x79, 0x79, 0xbe, 0x5f, 0x0c,
+	0x74, 0xba, 0xd0, 0x9c, 0x16, 0x0a, 0x50, 0xa6, 0x9c, 0x49, 0x24, 0xdb, 0x50, 0x3d, 0xe6, 0x51,
+	0xa6, 0xd6, 0x08, 0x26, 0x8f, 0x9d, 0x2f, 0xb9, 0x65, 0xc8, 0x7a, 0x78, 0xb2, 0xcc, 0xb2, 0xd8,
+	0x5c, 0x33, 0x9b, 0xa4, 0x05, 0x9b, 0x02, 0x4f, 0x30, 0x94, 0xd8, 0xaa, 0x66, 0x6f, 0x35, 0x9c,
+	0x8d, 0xb2, 0x9b, 0x47, 0xd1, 0x06, 0x3a, 0x4a, 0xe7, 0x18, 0x76, 0x7c, 0x49, 0x03, 0x4c, 0xb9,
+	0x50, 0xaf, 0xbe, 0x9d, 0xc6, 0x03, 0xde, 0x0b, 0x55, 0xcc, 0xd9, 0x0a, 0x09, 0x1a, 0x60, 0x85,
+	0x85, 0xb7, 0x15, 0x4e, 0x50, 0xd4, 0xaa, 0xe5, 0x28, 0x9a, 0xcd, 0x70, 0x1f, 0xda, 0xa5, 0x5e,
+	0x26, 0xcc, 0x4b, 0xd8, 0xf2, 0x25, 0xfd, 0x14, 0xf6, 0xf1, 0xfd, 0x00, 0xc5, 0xcd, 0x23, 0xcc,
+	0xda, 0xec, 0xc0, 0xed, 0x29, 0x15, 0x23, 0x7e, 0x08, 0xe0, 0x4b, 0xfa, 0x0e, 0x31, 0x5d, 0xe9,
+	0x07, 0xcf, 0x6a, 0x37, 0x81, 0x5c, 0x89, 0x18, 0x69, 0x95, 0xe5, 0x0e, 0x30, 0x94, 0x32, 0xa6,
+	0x6c, 0xb5, 0xc3, 0x8b, 0xd9, 0x11, 0x0e, 0x51, 0xe8, 0xc3, 0x2b, 0x20, 0x69, 0xc2, 0x3a, 0x3f,
+	0x63, 0x28, 0xb2, 0x5f, 0x59, 0x0f, 0x72, 0x50, 0xf6, 0x9d, 0xda, 0x55, 0x87, 0x79, 0xfa, 0xbb,
+	0x06, 0x55, 0x5f, 0x52, 0xf2, 0x11, 0xea, 0x57, 0x15, 0x76, 0xdc, 0xf9, 0xfa, 0xbb, 0xd3, 0xcd,
+	0xb4, 0x1f, 0x2d, 0xe7, 0x4d, 0x73, 0x27, 0xa2, 0xa6, 0xa4, 0x0b, 0x44, 0x35, 0xbf, 0x48, 0x74,
+	0xbe, 0x83, 0x84, 0x01, 0x29, 0x29, 0xe0, 0xe3, 0xd2, 0xed, 0xeb, 0x83, 0xb6, 0x77, 0xc3, 0x41,
+	0xe3, 0xf7, 0x01, 0x6e, 0x99, 0x8e, 0xb5, 0x4b, 0x97, 0x35, 0x6d, 0x3f, 0x5c, 0x4a, 0x1b, 0x45,
+	0x1f, 0x36, 0x75, 0xb1, 0xee, 0x95, 0x6e, 0x14, 0xac, 0xfd, 0x60, 0x19, 0x3b, 0x1d, 0xd0, 0x94,
+	0xa9, 0xbd, 0xe0, 0xeb, 0x72, 0x7a, 0x41, 0xc0, 0xf9, 0x52, 0xd8, 0xeb, 0x3f, 0x2e, 0xcf, 0xf7,
+	0xad, 0x17, 0x6f, 0xfe, 0x8c, 0x1c, 0xeb, 0x62, 0xe4, 0x58, 0xff, 0x46, 0x8e, 0xf5, 0x6b, 0xec,
+	0x54, 0x2e, 0xc6, 0x4e, 0xe5, 0xef, 0xd8, 0xa9, 0x7c, 0xf6, 0x68, 0xac, 0xbe, 0x9e, 0x46, 0x6e,
+	0x8f, 0x27, 0x5e, 0xae, 0xf8, 0x84, 0xa1, 0x3a, 0xe3, 0xa2, 0x5f, 0x40, 0x6f, 0xa8, 0x6f, 0x55,
+	0xf5, 0x3d, 0x45, 0x19, 0x6d, 0x64, 0x77, 0xe5, 0xb3, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff, 0x06,
+	0x2f, 0x0c, 0x4c, 0x73, 0x05, 0x00, 0x00,
 }
 
 // Reference imports to suppress errors if they are not otherwise used.
@@ -383,6 +680,9 @@ type MsgClient interface {
 	CreateJob(ctx context.Context, in *MsgCreateJob, opts ...grpc.CallOption) (*MsgCreateJobResponse, error)
 	CancelJob(ctx context.Context, in *MsgCancelJob, opts ...grpc.CallOption) (*MsgCancelJobResponse, error)
 	ReportEquivocation(ctx context.Context, in *MsgReportEquivocation, opts ...grpc.CallOption) (*MsgReportEquivocationResponse, error)
+	TakeOver(ctx context.Context, in *MsgTakeOver, opts ...grpc.CallOption) (*MsgTakeOverResponse, error)
+	KeepJob(ctx context.Context, in *MsgKeepJob, opts ...grpc.CallOption) (*MsgKeepJobResponse, error)
+	Reassign(ctx context.Context, in *MsgReassign, opts ...grpc.CallOption) (*MsgReassignResponse, error)
 }
 
 type msgClient struct {
@@ -420,11 +720,41 @@ func (c *msgClient) ReportEquivocation(ctx context.Context, in *MsgReportEquivoc
 	return out, nil
 }
 
+func (c *msgClient) TakeOver(ctx context.Context, in *MsgTakeOver, opts ...grpc.CallOption) (*MsgTakeOverResponse, error) {
+	out := new(MsgTakeOverResponse)
+	err := c.cc.Invoke(ctx, "/gotong.market.v1.Msg/TakeOver", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) KeepJob(ctx context.Context, in *MsgKeepJob, opts ...grpc.CallOption) (*MsgKeepJobResponse, error) {
+	out := new(MsgKeepJobResponse)
+	err := c.cc.Invoke(ctx, "/gotong.market.v1.Msg/KeepJob", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *msgClient) Reassign(ctx context.Context, in *MsgReassign, opts ...grpc.CallOption) (*MsgReassignResponse, error) {
+	out := new(MsgReassignResponse)
+	err := c.cc.Invoke(ctx, "/gotong.market.v1.Msg/Reassign", in, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // MsgServer is the server API for Msg service.
 type MsgServer interface {
 	CreateJob(context.Context, *MsgCreateJob) (*MsgCreateJobResponse, error)
 	CancelJob(context.Context, *MsgCancelJob) (*MsgCancelJobResponse, error)
 	ReportEquivocation(context.Context, *MsgReportEquivocation) (*MsgReportEquivocationResponse, error)
+	TakeOver(context.Context, *MsgTakeOver) (*MsgTakeOverResponse, error)
+	KeepJob(context.Context, *MsgKeepJob) (*MsgKeepJobResponse, error)
+	Reassign(context.Context, *MsgReassign) (*MsgReassignResponse, error)
 }
 
 // UnimplementedMsgServer can be embedded to have forward compatible implementations.
@@ -439,6 +769,15 @@ func (*UnimplementedMsgServer) CancelJob(ctx context.Context, req *MsgCancelJob)
 }
 func (*UnimplementedMsgServer) ReportEquivocation(ctx context.Context, req *MsgReportEquivocation) (*MsgReportEquivocationResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method ReportEquivocation not implemented")
+}
+func (*UnimplementedMsgServer) TakeOver(ctx context.Context, req *MsgTakeOver) (*MsgTakeOverResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method TakeOver not implemented")
+}
+func (*UnimplementedMsgServer) KeepJob(ctx context.Context, req *MsgKeepJob) (*MsgKeepJobResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method KeepJob not implemented")
+}
+func (*UnimplementedMsgServer) Reassign(ctx context.Context, req *MsgReassign) (*MsgReassignResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Reassign not implemented")
 }
 
 func RegisterMsgServer(s grpc1.Server, srv MsgServer) {
@@ -499,6 +838,60 @@ func _Msg_ReportEquivocation_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Msg_TakeOver_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgTakeOver)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).TakeOver(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.market.v1.Msg/TakeOver",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).TakeOver(ctx, req.(*MsgTakeOver))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_KeepJob_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgKeepJob)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).KeepJob(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.market.v1.Msg/KeepJob",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).KeepJob(ctx, req.(*MsgKeepJob))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Msg_Reassign_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MsgReassign)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MsgServer).Reassign(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: "/gotong.market.v1.Msg/Reassign",
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MsgServer).Reassign(ctx, req.(*MsgReassign))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 var Msg_serviceDesc = _Msg_serviceDesc
 var _Msg_serviceDesc = grpc.ServiceDesc{
 	ServiceName: "gotong.market.v1.Msg",
@@ -515,6 +908,18 @@ var _Msg_serviceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReportEquivocation",
 			Handler:    _Msg_ReportEquivocation_Handler,
+		},
+		{
+			MethodName: "TakeOver",
+			Handler:    _Msg_TakeOver_Handler,
+		},
+		{
+			MethodName: "KeepJob",
+			Handler:    _Msg_KeepJob_Handler,
+		},
+		{
+			MethodName: "Reassign",
+			Handler:    _Msg_Reassign_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
@@ -729,6 +1134,200 @@ func (m *MsgReportEquivocationResponse) MarshalToSizedBuffer(dAtA []byte) (int, 
 	return len(dAtA) - i, nil
 }
 
+func (m *MsgTakeOver) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgTakeOver) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgTakeOver) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Job) > 0 {
+		i -= len(m.Job)
+		copy(dAtA[i:], m.Job)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Job)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgTakeOverResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgTakeOverResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgTakeOverResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgKeepJob) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgKeepJob) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgKeepJob) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Job) > 0 {
+		i -= len(m.Job)
+		copy(dAtA[i:], m.Job)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Job)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgKeepJobResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgKeepJobResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgKeepJobResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgReassign) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgReassign) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgReassign) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if len(m.Owner) > 0 {
+		i -= len(m.Owner)
+		copy(dAtA[i:], m.Owner)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Owner)))
+		i--
+		dAtA[i] = 0x22
+	}
+	if len(m.Indexer) > 0 {
+		i -= len(m.Indexer)
+		copy(dAtA[i:], m.Indexer)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Indexer)))
+		i--
+		dAtA[i] = 0x1a
+	}
+	if len(m.Job) > 0 {
+		i -= len(m.Job)
+		copy(dAtA[i:], m.Job)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Job)))
+		i--
+		dAtA[i] = 0x12
+	}
+	if len(m.Sender) > 0 {
+		i -= len(m.Sender)
+		copy(dAtA[i:], m.Sender)
+		i = encodeVarintTx(dAtA, i, uint64(len(m.Sender)))
+		i--
+		dAtA[i] = 0xa
+	}
+	return len(dAtA) - i, nil
+}
+
+func (m *MsgReassignResponse) Marshal() (dAtA []byte, err error) {
+	size := m.Size()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBuffer(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *MsgReassignResponse) MarshalTo(dAtA []byte) (int, error) {
+	size := m.Size()
+	return m.MarshalToSizedBuffer(dAtA[:size])
+}
+
+func (m *MsgReassignResponse) MarshalToSizedBuffer(dAtA []byte) (int, error) {
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	return len(dAtA) - i, nil
+}
+
 func encodeVarintTx(dAtA []byte, offset int, v uint64) int {
 	offset -= sovTx(v)
 	base := offset
@@ -826,6 +1425,92 @@ func (m *MsgReportEquivocation) Size() (n int) {
 }
 
 func (m *MsgReportEquivocationResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgTakeOver) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Job)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgTakeOverResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgKeepJob) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Job)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgKeepJobResponse) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	return n
+}
+
+func (m *MsgReassign) Size() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	l = len(m.Sender)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Job)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Indexer)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	l = len(m.Owner)
+	if l > 0 {
+		n += 1 + l + sovTx(uint64(l))
+	}
+	return n
+}
+
+func (m *MsgReassignResponse) Size() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -1451,6 +2136,570 @@ func (m *MsgReportEquivocationResponse) Unmarshal(dAtA []byte) error {
 		}
 		if fieldNum <= 0 {
 			return fmt.Errorf("proto: MsgReportEquivocationResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgTakeOver) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgTakeOver: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgTakeOver: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Job", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Job = append(m.Job[:0], dAtA[iNdEx:postIndex]...)
+			if m.Job == nil {
+				m.Job = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgTakeOverResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgTakeOverResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgTakeOverResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgKeepJob) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgKeepJob: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgKeepJob: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Job", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Job = append(m.Job[:0], dAtA[iNdEx:postIndex]...)
+			if m.Job == nil {
+				m.Job = []byte{}
+			}
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgKeepJobResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgKeepJobResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgKeepJobResponse: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgReassign) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgReassign: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgReassign: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Sender", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Sender = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Job", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Job = append(m.Job[:0], dAtA[iNdEx:postIndex]...)
+			if m.Job == nil {
+				m.Job = []byte{}
+			}
+			iNdEx = postIndex
+		case 3:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Indexer", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Indexer = append(m.Indexer[:0], dAtA[iNdEx:postIndex]...)
+			if m.Indexer == nil {
+				m.Indexer = []byte{}
+			}
+			iNdEx = postIndex
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Owner", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowTx
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthTx
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthTx
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Owner = string(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
+		default:
+			iNdEx = preIndex
+			skippy, err := skipTx(dAtA[iNdEx:])
+			if err != nil {
+				return err
+			}
+			if (skippy < 0) || (iNdEx+skippy) < 0 {
+				return ErrInvalidLengthTx
+			}
+			if (iNdEx + skippy) > l {
+				return io.ErrUnexpectedEOF
+			}
+			iNdEx += skippy
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+func (m *MsgReassignResponse) Unmarshal(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		preIndex := iNdEx
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return ErrIntOverflowTx
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: MsgReassignResponse: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: MsgReassignResponse: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		default:

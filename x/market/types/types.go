@@ -24,6 +24,7 @@ type Machine interface {
 
 // RegisterInterfaces makes the messages known to a codec.
 func RegisterInterfaces(r codectypes.InterfaceRegistry) {
-	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCreateJob{}, &MsgCancelJob{}, &MsgReportEquivocation{})
+	r.RegisterImplementations((*sdk.Msg)(nil), &MsgCreateJob{}, &MsgCancelJob{}, &MsgReportEquivocation{},
+		&MsgTakeOver{}, &MsgKeepJob{}, &MsgReassign{})
 	msgservice.RegisterMsgServiceDesc(r, &_Msg_serviceDesc)
 }
