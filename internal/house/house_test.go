@@ -56,6 +56,8 @@ var allowed = []struct {
 	{"internal/referee", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},
 	{"internal/indexer", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/ledger"}},
 	{"internal/client", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
+	{"internal/limits", nil},
+	{"internal/limits/host", []string{"internal/limits"}},
 	{"internal/sim", []string{"work", "incentive", "lifecycle", "match"}},
 	{"internal/adversary", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/runtime", "internal/ledger"}},
 	{"internal/adversary/trial", []string{"*"}}, // whole worlds

@@ -82,6 +82,8 @@ type Provider struct {
 	Own func(work.Address) bool
 	// NoCommons leaves idle slots idle instead of working on the commons.
 	NoCommons bool
+	// Paused begins paused, as its owner left it.
+	Paused bool
 }
 
 // Checker is how the checker's role is played.
@@ -104,6 +106,7 @@ type Node struct {
 	fetch *blob.NetFetcher
 	rt    runtime.Runtime  // nil if no role executes
 	index *indexer.Indexer // nil without the role
+	prov  *provider.Provider
 	roles []role
 
 	where   addresses
@@ -199,6 +202,9 @@ func (n *Node) Serving() <-chan struct{} {
 	}
 	return n.index.Serving()
 }
+
+// Provider is the node's provider, for its owner's commands; nil without the role.
+func (n *Node) Provider() *provider.Provider { return n.prov }
 
 // Network is the node's port to peers, for clients in the same process.
 func (n *Node) Network() p2p.Network { return n.net }
@@ -305,11 +311,12 @@ func (n *Node) addProvider() error {
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.peers,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
 		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
-		NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
+		Slots: c.Slots, Paused: c.Paused, NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	n.prov = p
 	n.outputs = append(n.outputs, p.Output)
 	n.roles = append(n.roles, role{"provider", p.Run})
 	return nil

@@ -69,7 +69,7 @@ func (p *Provider) dueJobs(now time.Time) []*job {
 }
 
 func (p *Provider) uncommittedLocked(j *job, now time.Time) uncommitted {
-	u := uncommitted{idle: j.queued == 0 && j.running == 0 && j.unwritten == 0, flush: j.flush, expires: 1 << 62}
+	u := uncommitted{idle: j.queued == 0 && j.running == 0 && j.unwritten == 0, flush: j.flush || p.offeredLocked() == 0, expires: 1 << 62}
 	if u.draw = j.commons; u.draw && len(j.loose) > 0 {
 		oldest := j.loose[0].as
 		u.drawn = len(oldest.todo) == 0 && oldest.running == 0

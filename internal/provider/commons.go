@@ -49,7 +49,7 @@ func (p *Provider) volunteer(ctx context.Context) {
 func (p *Provider) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queued > 0 || p.busy >= max(1, p.Runtime.Slots()) {
+	if p.queued > 0 || p.busy >= p.offeredLocked() {
 		return false
 	}
 	for _, j := range p.jobs {
@@ -174,7 +174,7 @@ func (p *Provider) queueDraw(j *job, items work.RangeSet, price work.Price, last
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fresh := j.have.missing(items)
-	if len(fresh) == 0 || p.queued > 0 || p.stopped {
+	if len(fresh) == 0 || p.queued > 0 || p.stopped || p.offeredLocked() == 0 {
 		return false
 	}
 	if len(fresh) > work.MaxAssignmentRanges {
@@ -205,7 +205,9 @@ func (p *Provider) giveWayLocked() {
 // the queue. It reports whether there is anything to write.
 func (p *Provider) runCommons(ctx context.Context, pc *piece) bool {
 	j := pc.as.job
-	call, stop := context.WithCancel(ctx)
+	held, end := p.begin(ctx, pc)
+	defer end()
+	call, stop := context.WithCancel(held)
 	defer stop()
 	p.mu.Lock()
 	p.yield[pc] = stop
@@ -242,24 +244,23 @@ func (p *Provider) runCommons(ctx context.Context, pc *piece) bool {
 
 // putBackLocked queues again what of a piece was not run.
 func (p *Provider) putBackLocked(pc *piece, done int) {
-	left := pc.items[done:]
+	left := pc.rangesFrom(done)
 	pc.items = pc.items[:done]
 	if len(left) == 0 {
 		return
 	}
 	j := pc.as.job
-	rs := make([]work.Range, len(left))
-	for k, i := range left {
-		rs[k] = work.Range{Lo: i, Hi: i + 1}
-	}
-	j.running -= uint64(len(left))
-	pc.as.running -= len(left)
-	if j.state == jobClosed || j.state == jobRefused {
-		j.have.remove(work.NewRangeSet(rs...))
+	j.running -= left.Len()
+	pc.as.running -= int(left.Len())
+	if j.state == jobClosed || j.state == jobRefused || p.draining {
+		j.have.remove(left)
+		if p.draining {
+			p.forgetLocked(j, left)
+		}
 		return
 	}
-	pc.as.todo = pc.as.todo.Union(work.NewRangeSet(rs...))
-	j.queued += uint64(len(left))
+	pc.as.todo = pc.as.todo.Union(left)
+	j.queued += left.Len()
 	j.first = 0
 	p.ready.Broadcast()
 }

@@ -142,7 +142,7 @@ func (p *Provider) prepare(ctx context.Context, j *job) {
 	err := p.onChain(ctx, j)
 	var prog *execute.Program
 	if err == nil {
-		prog, err = p.fetchProgram(ctx, j)
+		prog, err = p.fetchWhileOpen(ctx, j)
 	}
 	if ctx.Err() != nil {
 		return
@@ -204,6 +204,22 @@ func (p *Provider) onChain(ctx context.Context, j *job) error {
 	}
 }
 
+// fetchWhileOpen fetches when work is allowed: the network is the owner's too.
+func (p *Provider) fetchWhileOpen(ctx context.Context, j *job) (*execute.Program, error) {
+	for {
+		if err := p.awaitOpen(ctx); err != nil {
+			return nil, err
+		}
+		call, end := p.begin(ctx, j)
+		prog, err := p.fetchProgram(call, j)
+		paused := call.Err() != nil
+		end()
+		if err == nil || !paused || ctx.Err() != nil {
+			return prog, err
+		}
+	}
+}
+
 func (p *Provider) fetchProgram(ctx context.Context, j *job) (*execute.Program, error) {
 	for try := 1; ; try++ {
 		p.mu.Lock()
@@ -255,6 +271,10 @@ func (p *Provider) assigned(from sign.PublicKey, m *wire.Assign) {
 		return
 	}
 	if j.state == jobNew {
+		if why := p.closedWhyLocked(); why != "" {
+			p.returnLocked(j, &m.Assignment, j.have.missing(m.Assignment.Ranges), why)
+			return
+		}
 		if len(j.pending) >= maxPending {
 			p.rejectLocked(j, &m.Assignment, m.Assignment.Ranges, "too many assignments wait for their job", false)
 			return
@@ -281,6 +301,10 @@ func (p *Provider) acceptLocked(j *job, m *wire.Assign) {
 	}
 	fresh := j.have.missing(a.Ranges)
 	if len(fresh) == 0 {
+		return
+	}
+	if why := p.closedWhyLocked(); why != "" {
+		p.returnLocked(j, a, fresh, why)
 		return
 	}
 	if p.queued+fresh.Len() > p.MaxQueuedItems {

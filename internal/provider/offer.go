@@ -25,7 +25,7 @@ func (p *Provider) offer(ctx context.Context) {
 	t := time.NewTimer(0)
 	defer t.Stop()
 	var last time.Time
-	var told uint32 // load of the last offer
+	var told work.Offer // the last one
 	pause := firstPause
 	for {
 		select {
@@ -33,7 +33,8 @@ func (p *Provider) offer(ctx context.Context) {
 			return
 		case <-t.C:
 		case <-p.loadMoved:
-			if now := p.loadNow(); max(now, told)-min(now, told) < minLoadMove {
+			load, slots := p.loadNow()
+			if slots == told.Slots && max(load, told.Load)-min(load, told.Load) < minLoadMove {
 				continue
 			}
 			if wait := offerPause - time.Since(last); wait > 0 {
@@ -47,7 +48,7 @@ func (p *Provider) offer(ctx context.Context) {
 				p.log.Warn("cannot publish the offer: trying again", "topic", topic, "err", err)
 			}
 		}
-		last, told = time.Now(), o.Load
+		last, told = time.Now(), *o
 		t.Reset(min(pause, p.OfferInterval))
 		pause = min(2*pause, p.OfferInterval)
 	}
@@ -55,10 +56,10 @@ func (p *Provider) offer(ctx context.Context) {
 
 // Offer is what the provider offers now.
 func (p *Provider) Offer(now time.Time) *work.Offer {
-	load := p.loadNow()
+	load, slots := p.loadNow()
 	o := &work.Offer{
 		Chain: p.Chain, Provider: p.Account, Owner: p.Owner, Addrs: p.Net.Self().Addrs, Class: p.Class, Region: p.Region,
-		Slots: uint32(max(1, p.Runtime.Slots())), MemoryBytes: p.MemoryBytes, FuelPerSec: work.Fuel(p.rate.Load()),
+		Slots: slots, MemoryBytes: p.memory(), FuelPerSec: work.Fuel(p.rate.Load()),
 		Price: match.AskingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
 		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime).Unix(),
 		Hardware: p.Hardware, Attestations: p.attested(now),
@@ -82,13 +83,36 @@ func (p *Provider) attested(now time.Time) []work.Attestation {
 	return out
 }
 
-// loadNow is the busy share of the slots in permille; work that waits counts as a
-// busy slot.
-func (p *Provider) loadNow() uint32 {
+// loadNow is the busy share of the open slots in permille, and how many those are;
+// work that waits counts as a busy slot. Without an open slot the offer stands for
+// results only: nothing is assigned to it.
+func (p *Provider) loadNow() (permille, slots uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	slots := uint64(max(1, p.Runtime.Slots()))
-	return uint32(min(slots, uint64(p.busy)+p.queued) * 1000 / slots)
+	return p.loadLocked()
+}
+
+func (p *Provider) loadLocked() (permille, slots uint32) {
+	open := uint64(p.offeredLocked())
+	if open == 0 {
+		return 1000, 0
+	}
+	return uint32(min(open, uint64(p.busy)+p.queued) * 1000 / open), uint32(open)
+}
+
+func (p *Provider) priceLocked() work.Price {
+	load, _ := p.loadLocked()
+	return match.AskingPrice(p.MinPrice, p.MaxPrice, load)
+}
+
+// memory is what items get of it, all slots together; 0: unstated.
+func (p *Provider) memory() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.allowed.MemoryBytes; a > 0 && (p.MemoryBytes == 0 || a < p.MemoryBytes) {
+		return a
+	}
+	return p.MemoryBytes
 }
 
 // measure keeps the fuel per second of a slot, smoothed.

@@ -35,6 +35,11 @@ type Config struct {
 	Runtime runtime.Runtime
 	Dir     string // records; made if missing
 
+	// How much of the machine is used.
+	Slots    int      // items at once; as many as Runtime has
+	Governor Governor // what of them the machine's owner allows now; nil: all
+	Paused   bool     // begin as after Pause
+
 	// What is offered.
 	Owner       work.Address  // posted the bond; Account
 	Class       work.Class    // work.ClassCPU
@@ -97,8 +102,13 @@ type Provider struct {
 	jobs     map[work.JobID]*job
 	ring     []*job // jobs that may have items to run, in turn
 	turn     int
-	queued   uint64                        // items assigned for pay and not yet run
-	busy     int                           // workers that run something for pay
+	queued   uint64                     // items assigned for pay and not yet run
+	busy     int                        // workers that run something for pay
+	taken    int                        // workers that run anything
+	hands    map[any]context.CancelFunc // what a pause stops: see begin
+	allowed  Allowance                  // by the governor
+	paused   bool
+	draining bool
 	yield    map[*piece]context.CancelFunc // commons pieces that run
 	sessions map[sign.PublicKey]*session
 	batches  map[work.BatchID]*batch // not yet final
@@ -124,13 +134,18 @@ func New(cfg Config) (*Provider, error) {
 	p := &Provider{
 		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
 		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1), idleSoon: make(chan struct{}, 1),
-		yield: map[*piece]context.CancelFunc{}, jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
+		yield: map[*piece]context.CancelFunc{}, hands: map[any]context.CancelFunc{}, jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
 	}
 	p.ready = sync.NewCond(&p.mu)
+	p.paused, p.allowed = cfg.Paused, Allowance{Slots: p.slots()}
+	if cfg.Governor != nil {
+		p.allowed, _ = cfg.Governor.Now()
+	}
 	p.rate.Store(uint64(cfg.FuelPerSec))
 	if err := p.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("provider: records in %s: %w", cfg.Dir, err), s.Close())
 	}
+	p.change(func() {}) // what is had from before is given up if nothing is allowed now
 	return p, nil
 }
 
@@ -187,11 +202,14 @@ func (p *Provider) Run(ctx context.Context) (err error) {
 	}()
 	p.Net.Handle(p2p.ProtocolWork, func(_ context.Context, s p2p.Stream) { p.serve(ctx, s) })
 	context.AfterFunc(ctx, p.halt)
-	p.resume(ctx)
-	for range max(1, p.Runtime.Slots()) {
+	p.takeUp(ctx)
+	for range p.slots() {
 		p.wg.Go(func() { p.worker(ctx) })
 	}
 	p.wg.Go(func() { p.offer(ctx) })
+	if p.Governor != nil {
+		p.wg.Go(func() { p.govern(ctx) })
+	}
 	p.wg.Go(func() {
 		if err := p.write(ctx); err != nil {
 			stop(err)

@@ -327,8 +327,8 @@ func sortLoose(l []*chunk) {
 	})
 }
 
-// resume goes on with what load found.
-func (p *Provider) resume(ctx context.Context) {
+// takeUp goes on with what load found.
+func (p *Provider) takeUp(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, j := range p.jobs {

@@ -50,12 +50,16 @@ func (p *Provider) worker(ctx context.Context) {
 		if pc == nil {
 			return
 		}
+		work := p.run
 		if pc.as.job.commons {
-			if !p.runCommons(ctx, pc) {
-				continue
-			}
-		} else {
-			p.run(ctx, pc)
+			work = p.runCommons
+		}
+		something := work(ctx, pc)
+		p.mu.Lock()
+		p.taken--
+		p.mu.Unlock()
+		if !something {
+			continue
 		}
 		select {
 		case p.done <- pc:
@@ -73,16 +77,20 @@ func (p *Provider) take() *piece {
 		if p.stopped {
 			return nil
 		}
-		if pc := p.nextLocked(false); pc != nil {
-			p.busy++
-			nudge(p.loadMoved)
-			return pc
-		}
-		if p.queued == 0 {
-			if pc := p.nextLocked(true); pc != nil {
+		if p.taken < p.openSlotsLocked() {
+			if pc := p.nextLocked(false); pc != nil {
+				p.taken++
+				p.busy++
+				nudge(p.loadMoved)
 				return pc
 			}
-			nudge(p.idleSoon)
+			if p.queued == 0 {
+				if pc := p.nextLocked(true); pc != nil {
+					p.taken++
+					return pc
+				}
+				nudge(p.idleSoon)
+			}
 		}
 		p.ready.Wait()
 	}
@@ -120,7 +128,7 @@ func (p *Provider) cutLocked(as *assign) *piece {
 		n = int(min(maxPieceItems, max(1, pieceTime.Seconds()/j.itemSec)))
 	}
 	// Leave something for the other slots.
-	n = min(n, int(j.queued)/max(1, p.Runtime.Slots())+1)
+	n = min(n, int(j.queued)/p.slots()+1)
 	pc := &piece{as: as, items: make([]uint64, 0, n)}
 	for len(as.todo) > 0 && len(pc.items) < n {
 		r := &as.todo[0]
@@ -139,35 +147,46 @@ func (p *Provider) cutLocked(as *assign) *piece {
 	return pc
 }
 
-// run runs a piece's items one after the other. What ctx cut short is in neither
-// list.
-func (p *Provider) run(ctx context.Context, pc *piece) {
+// run runs a piece's items one after the other, until a pause: what was not run
+// then goes back to the indexer. What ctx cut short is in neither list. It reports
+// whether there is anything to write.
+func (p *Provider) run(ctx context.Context, pc *piece) bool {
+	call, end := p.begin(ctx, pc)
+	defer end()
 	j := pc.as.job
-	start := time.Now()
+	start, done := time.Now(), 0
 	var fuel work.Fuel
 	for _, i := range pc.items {
-		r, err := p.runItem(ctx, j, i)
-		switch {
-		case err == nil:
+		r, err := p.runItem(call, j, i)
+		if err != nil && call.Err() != nil {
+			break
+		}
+		if err == nil {
 			fuel += r.result.Leaf.Fuel
 			pc.ran = append(pc.ran, r)
-		case ctx.Err() != nil:
-			return
-		default:
+		} else {
 			pc.failed = append(pc.failed, p.failure(j, i, err))
 		}
+		done++
+	}
+	if ctx.Err() != nil {
+		return true // the writer ends too
 	}
 	took := time.Since(start)
 	p.measure(fuel, took)
 	p.mu.Lock()
-	sec := took.Seconds() / float64(len(pc.items))
-	if j.itemSec > 0 {
-		sec = 0.8*j.itemSec + 0.2*sec
+	defer p.mu.Unlock()
+	if done > 0 {
+		sec := took.Seconds() / float64(done)
+		if j.itemSec > 0 {
+			sec = 0.8*j.itemSec + 0.2*sec
+		}
+		j.itemSec = sec
 	}
-	j.itemSec = sec
+	p.handBackLocked(pc, done)
 	p.busy--
-	p.mu.Unlock()
 	nudge(p.loadMoved)
+	return done > 0
 }
 
 func (p *Provider) runItem(ctx context.Context, j *job, i uint64) (ran, error) {

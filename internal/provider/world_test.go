@@ -210,6 +210,7 @@ type prov struct {
 	led  ledger.Ledger
 	edit func(*provider.Config)
 	self p2p.Peer // of its newest network
+	role *provider.Provider
 
 	withhold atomic.Bool // outputs
 }
@@ -237,6 +238,7 @@ func (p *prov) start() *role {
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
+	p.role = x
 	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(ctx context.Context, q wire.OutputRequest) *wire.Output {
 		if p.withhold.Load() {
 			return nil
