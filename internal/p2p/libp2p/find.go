@@ -2,21 +2,28 @@ package libp2p
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
 
 	"github.com/gotong-network/gotong/internal/p2p"
 )
 
 const (
 	findTime  = 20 * time.Second // of one lookup
-	findLife  = 15 * time.Second // how long what it said is not asked again
+	findLife  = 5 * time.Second  // how long what it said is not asked again
 	maxFinds  = 8                // lookups at a time
 	maxFound  = 1024             // lookups remembered
 	foundLife = time.Hour        // how long addresses from a lookup are kept
+	// findSettle is how long a lookup goes on once addresses are known: the first that
+	// answers may be wrong.
+	findSettle = 200 * time.Millisecond
 )
 
 // finder bounds lookups in the DHT: one at a time for a peer, and not again at once.
@@ -95,12 +102,51 @@ func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
-	info, err := w.dht.FindPeer(ctx, id)
-	if err != nil {
+	stale := w.host.Peerstore().Addrs(id)
+	over := make(chan error, 1)
+	go func() {
+		_, err := w.dht.FindPeer(ctx, id)
+		over <- err
+	}()
+	news, err := w.news(id, stale, over)
+	cancel()
+	if err == errEarly {
+		<-over
+	}
+	if len(news) == 0 && w.host.Network().Connectedness(id) == network.NotConnected {
 		f.err = fmt.Errorf("%w: nobody asked knows where it is: %v", p2p.ErrUnreachable, err)
 		return
 	}
-	addrs := info.Addrs[:min(len(info.Addrs), maxAddrs)]
-	w.host.Peerstore().AddAddrs(id, addrs, foundLife)
-	w.log.Debug("peer found", "peer", id, "addrs", addrs)
+	w.host.Peerstore().AddAddrs(id, news, foundLife)
+	w.log.Debug("peer found", "peer", id, "addrs", news)
+}
+
+var errEarly = errors.New("found before the lookup was over")
+
+// news are the addresses of a peer that a lookup brings. It does not wait for the
+// lookup's end, which is far when the peer can be reached through a relay only: the
+// lookup then tries to talk to it, and waits for a direct connection.
+func (w *wide) news(id peer.ID, stale []multiaddr.Multiaddr, over <-chan error) ([]multiaddr.Multiaddr, error) {
+	fresh := func() []multiaddr.Multiaddr {
+		all := slices.DeleteFunc(w.host.Peerstore().Addrs(id), func(a multiaddr.Multiaddr) bool { return multiaddr.Contains(stale, a) })
+		return all[:min(len(all), maxAddrs)]
+	}
+	t := time.NewTicker(findSettle / 10)
+	defer t.Stop()
+	var since time.Time // the first of them is known
+	for {
+		select {
+		case err := <-over:
+			return fresh(), err
+		case now := <-t.C:
+			found := fresh()
+			switch {
+			case len(found) == 0:
+			case since.IsZero():
+				since = now
+			case now.Sub(since) >= findSettle:
+				return found, errEarly
+			}
+		}
+	}
 }

@@ -24,13 +24,12 @@ type idService = identify.IDService
 func (n *Network) Reach() p2p.Reach {
 	r := p2p.Reach{Kind: p2p.ReachUnknown, Addrs: n.Self().Addrs}
 	if n.wide != nil {
-		r.Kind = n.wide.kind()
+		r.Kind = n.wide.kind(slices.ContainsFunc(n.host.Addrs(), isRelayed))
 	}
 	return r
 }
 
-func (w *wide) kind() p2p.ReachKind {
-	held := w.slots.held()
+func (w *wide) kind(relayed bool) p2p.ReachKind {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -42,7 +41,7 @@ func (w *wide) kind() p2p.ReachKind {
 		return p2p.ReachPublic
 	case !w.punched.IsZero() && time.Since(w.punched) < punchLife:
 		return p2p.ReachDirect
-	case held > 0:
+	case relayed:
 		return p2p.ReachRelayed
 	}
 	return p2p.ReachUnknown

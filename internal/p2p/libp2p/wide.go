@@ -216,10 +216,12 @@ func (w *wide) worthTelling(addrs []multiaddr.Multiaddr) []multiaddr.Multiaddr {
 
 // announce is the host's choice of its addresses: what works from outside.
 func (w *wide) announce(addrs []multiaddr.Multiaddr) []multiaddr.Multiaddr {
-	if w.cfg.Reach == p2p.ReachRelayed {
-		return slices.DeleteFunc(slices.Clone(addrs), func(a multiaddr.Multiaddr) bool { return !isRelayed(a) })
-	}
-	return w.worthTelling(addrs)
+	only, hidden := w.cfg.Reach == p2p.ReachRelayed, !w.isPublic()
+	return slices.DeleteFunc(w.worthTelling(addrs), func(a multiaddr.Multiaddr) bool {
+		// What others see of a hidden node leads nowhere; who dials it in vain keeps the
+		// port busy with which it could have met half-way.
+		return !isRelayed(a) && (only || hidden && scopeOf(a) == scopePublic)
+	})
 }
 
 // keepPeers stays connected to the bootstrap peers until ctx ends.

@@ -12,7 +12,7 @@ import (
 )
 
 // waiting is how long a test waits for what normally takes milliseconds.
-const waiting = 90 * time.Second
+const waiting = 60 * time.Second
 
 func join(t *testing.T, cfg Config, boot ...*Network) *Network {
 	t.Helper()
