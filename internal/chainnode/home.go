@@ -1,6 +1,7 @@
 package chainnode
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,11 +10,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	cmted25519 "github.com/cometbft/cometbft/crypto/ed25519"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	"github.com/cometbft/cometbft/p2p"
 	"github.com/cometbft/cometbft/privval"
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
 	cmttypes "github.com/cometbft/cometbft/types"
 	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 
@@ -187,7 +190,7 @@ func loadKeys(home string) (s secrets, err error) {
 	}
 	text, err := os.ReadFile(vrfFile(home))
 	if err != nil {
-		return s, fmt.Errorf("%w: %v", ErrDamaged, err)
+		return s, unreadable(err)
 	}
 	seed, err := hex.DecodeString(strings.TrimSpace(string(text)))
 	if err != nil || len(seed) != ed25519.SeedSize {
@@ -200,7 +203,7 @@ func loadKeys(home string) (s secrets, err error) {
 func loadJSON(name string, v any) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return fmt.Errorf("%w: %v", ErrDamaged, err)
+		return unreadable(err)
 	}
 	if err := cmtjson.Unmarshal(b, v); err != nil {
 		return fmt.Errorf("%s: %w: %v", name, ErrDamaged, err)
@@ -221,4 +224,53 @@ func loadGenesis(home string) (*cmttypes.GenesisDoc, error) {
 		return nil, fmt.Errorf("%s: %w: %v", genesisFile(home), ErrDamaged, err)
 	}
 	return doc, nil
+}
+
+// ReadKeys reads the public keys of a home.
+func ReadKeys(home string) (Keys, error) {
+	k, err := loadKeys(home)
+	if err != nil {
+		return Keys{}, err
+	}
+	return Keys{Consensus: k.validator.Key.PubKey.Bytes(), VRF: k.vrf[32:], Peer: string(k.peer.ID())}, nil
+}
+
+// CheckGenesis reads a genesis file that somebody gave: it must have the hash and be
+// of the chain.
+func CheckGenesis(b []byte, chain, hash string) error {
+	if got := GenesisHash(b); hash != "" && got != hash {
+		return fmt.Errorf("genesis with hash %s, and the invite says %s: it is of another network", got, hash)
+	}
+	doc, err := cmttypes.GenesisDocFromJSON(b)
+	if err != nil {
+		return fmt.Errorf("genesis: %w", err)
+	}
+	if doc.ChainID != chain {
+		return fmt.Errorf("genesis of the chain %q, want %q", doc.ChainID, chain)
+	}
+	return nil
+}
+
+// FetchGenesis asks an RPC server for the chain's genesis file.
+func FetchGenesis(ctx context.Context, url string) ([]byte, error) {
+	c, err := rpchttp.NewWithTimeout(url, "/websocket", uint(fetchTimeout/time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("chain at %s: %w", url, err)
+	}
+	r, err := c.Genesis(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("genesis from %s: %w", url, err)
+	}
+	return encodeGenesis(r.Genesis)
+}
+
+// fetchTimeout bounds the fetch of a genesis.
+const fetchTimeout = 30 * time.Second
+
+// unreadable tells a file that is not there from one that this user may not read.
+func unreadable(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: %w: run the node as the user who owns it, or give it back (chown, chmod 600)", ErrDamaged, err)
+	}
+	return fmt.Errorf("%w: %v", ErrDamaged, err)
 }

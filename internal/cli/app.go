@@ -26,6 +26,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gotong-network/gotong/gw1"
+	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/membercmd"
@@ -188,7 +189,7 @@ func exitCode(err error) int {
 		code int
 		errs []error
 	}{
-		{exitHome, []error{home.ErrInUse, home.ErrDamaged, home.ErrVersion}},
+		{exitHome, []error{home.ErrInUse, home.ErrDamaged, home.ErrVersion, home.ErrUnreadable, chainnode.ErrDamaged, chainnode.ErrInUse, chainnode.ErrSignsElsewhere}},
 		{exitInterrupted, []error{context.Canceled}},
 		{exitUnreachable, []error{ledger.ErrUnreachable, p2p.ErrUnreachable, home.ErrAbsent}},
 		{exitFunds, []error{ledger.ErrFunds}},

@@ -3,33 +3,56 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"time"
 
 	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/member"
 	"github.com/gotong-network/gotong/internal/membercmd"
-)
-
-// Where a validator listens if nobody says otherwise.
-const (
-	defaultRPC      = "127.0.0.1:26657"
-	defaultChainP2P = "0.0.0.0:26656"
+	"github.com/gotong-network/gotong/work"
 )
 
 // chain lends a node of the chain to a member.
-type chain struct{ *chainnode.Node }
+type chain struct {
+	*chainnode.Node
+	keys  chainnode.Keys
+	asked *cosmos.Client
+}
 
 // Ledger implements member.Chain.
-func (c chain) Ledger() member.Ledger { return cosmos.New(c.Client()) }
+func (c *chain) Ledger() member.Ledger { return cosmos.New(c.Client()) }
+
+// Validator implements member.Chain.
+func (c *chain) Validator(ctx context.Context, operator work.Address) (*cosmos.Validator, error) {
+	return c.asked.Validator(ctx, operator)
+}
+
+// Keys implements member.Chain.
+func (c *chain) Keys() (consensus, beacon [32]byte) {
+	return [32]byte(c.keys.Consensus), [32]byte(c.keys.VRF)
+}
+
+// Stop implements member.Chain.
+func (c *chain) Stop() error { return errors.Join(c.asked.Close(), c.Node.Stop()) }
 
 // openChain is member.OpenChain.
-func openChain(c member.ChainConfig) (member.Chain, error) {
+func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) {
 	if c.RPC == "" {
-		c.RPC = defaultRPC
+		c.RPC = member.DefaultRPC
 	}
 	if c.P2P == "" {
-		c.P2P = defaultChainP2P
+		c.P2P = member.DefaultChainP2P
+	}
+	keys, err := chainnode.ReadKeys(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := chainnode.Watch(ctx, c.Dir, c.Others, 3*c.BlockTime+watchPatience, c.Log); err != nil {
+		return nil, err
 	}
 	n, err := chainnode.Open(c.Dir, chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, Log: c.Log})
 	if err != nil {
@@ -38,8 +61,12 @@ func openChain(c member.ChainConfig) (member.Chain, error) {
 	if err := n.Start(); err != nil {
 		return nil, errors.Join(err, n.Stop())
 	}
-	return chain{n}, nil
+	return &chain{n, keys, cosmos.New(n.Client())}, nil
 }
+
+// watchPatience is how long a chain may take for three blocks before it is taken
+// for halted.
+const watchPatience = 5 * time.Second
 
 // memberEnv lends this program to the commands of members' homes.
 func (a *app) memberEnv() *membercmd.Env {
@@ -51,4 +78,34 @@ func (a *app) memberEnv() *membercmd.Env {
 		},
 		OpenChain: openChain, PrepareChain: prepareChain, Roles: home.Roles,
 	}
+}
+
+// prepareChain makes the keys of a validator's node, if it has none, and brings the
+// chain's genesis: from a file, or from the network's nodes.
+func prepareChain(ctx context.Context, h *home.Home, invite *home.Invite, file string) error {
+	if _, err := chainnode.MakeKeys(member.ChainDir(h)); err != nil {
+		return err
+	}
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return usagef("--genesis: %w", err)
+		}
+		if err := chainnode.CheckGenesis(b, invite.Chain, invite.Genesis); err != nil {
+			return usagef("--genesis %s: %w", file, err)
+		}
+		return chainnode.PutGenesis(member.ChainDir(h), b)
+	}
+	var errs []error
+	for _, u := range invite.RPCs {
+		b, err := chainnode.FetchGenesis(ctx, u)
+		if err == nil {
+			err = chainnode.CheckGenesis(b, invite.Chain, invite.Genesis)
+		}
+		if err == nil {
+			return chainnode.PutGenesis(member.ChainDir(h), b)
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", u, err))
+	}
+	return fmt.Errorf("no node gave the genesis: %w: %w; --genesis takes it from a file", ledger.ErrUnreachable, errors.Join(errs...))
 }

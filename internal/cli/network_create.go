@@ -317,7 +317,7 @@ func (v *validatorHome) settings() home.Settings {
 		at = v.host
 	}
 	port := func(offset int) string { return net.JoinHostPort(at, strconv.Itoa(v.port+offset)) }
-	return home.Settings{Listen: []string{multiaddr(at, v.port)}, RPC: port(rpcOffset), ChainP2P: port(chainP2POfset)}
+	return home.Settings{Listen: []string{multiaddr(at, v.port)}, Reach: string(p2p.ReachPublic), Relay: true, RPC: port(rpcOffset), ChainP2P: port(chainP2POfset)}
 }
 
 // multiaddr is a host's TCP port as libp2p writes it.
@@ -344,7 +344,9 @@ func (f *founding) finish(homes []validatorHome) error {
 		return err
 	}
 	for _, v := range homes {
-		err := errors.Join(chainnode.PutGenesis(member.ChainDir(v.home), doc), v.home.WriteNetwork(f.invite.Network()),
+		network := f.invite.Network()
+		network.RPC = "http://" + v.at(rpcOffset) // its own
+		err := errors.Join(chainnode.PutGenesis(member.ChainDir(v.home), doc), v.home.WriteNetwork(network),
 			home.WriteFile(v.home.Path("invite.json"), text, 0o600))
 		if err != nil {
 			return err
@@ -374,9 +376,4 @@ func (f *founding) say(a *app, homes []validatorHome, asJSON bool) error {
 		fmt.Fprintln(a.errw, "The invite holds the faucet's key: whoever has it can take this network's play money.")
 	}
 	return nil
-}
-
-// prepareChain makes the keys of a new validator's node and fetches the genesis.
-func prepareChain(ctx context.Context, h *home.Home, invite *home.Invite) error {
-	return errors.New("joining as a validator comes later")
 }

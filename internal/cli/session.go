@@ -121,7 +121,11 @@ func (a *app) openPeers(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	n, err := libp2p.New(ctx, libp2p.Config{Key: k, Log: a.log()})
+	c := libp2p.Config{Key: k, Log: a.log()}
+	if s.Home.Info().Kind == home.Member {
+		c.Chain, c.Bootstrap = s.Network.Chain, func() []p2p.Peer { return s.Network.Bootstrap }
+	}
+	n, err := libp2p.New(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -31,6 +31,8 @@ var (
 	ErrDamaged = errors.New("home is damaged")
 	ErrNoKey   = errors.New("no such key")
 	ErrExists  = errors.New("exists already")
+	// ErrUnreadable is a file that this user may not read.
+	ErrUnreadable = errors.New("file cannot be read by this user")
 )
 
 // Kind says what a home is for.
@@ -112,7 +114,7 @@ func Open(dir string) (*Home, error) {
 			dir, ErrAbsent, dir, dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("home %s: %w", dir, err)
+		return nil, fmt.Errorf("home %s: %w", dir, unreadable(filepath.Join(dir, "home.json"), err))
 	}
 	h := &Home{dir: dir}
 	if err := json.Unmarshal(b, &h.info); err != nil || h.info.Chain == "" || h.info.Kind != Local && h.info.Kind != Member {
@@ -139,7 +141,7 @@ func (h *Home) Lock() error {
 	h.lock = flock.New(h.Path("lock"))
 	ok, err := h.lock.TryLock()
 	if err != nil {
-		return fmt.Errorf("lock home %s: %w", h.dir, err)
+		return fmt.Errorf("lock home %s: %w", h.dir, unreadable(h.Path("lock"), err))
 	}
 	if !ok {
 		return fmt.Errorf("%s: %w: stop it first, or use another --home", h.dir, ErrInUse)
@@ -216,4 +218,13 @@ func WriteFile(path string, data []byte, mode fs.FileMode) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
+}
+
+// unreadable says what to do about a file that this user may not read; other errors
+// it leaves as they are.
+func unreadable(path string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return fmt.Errorf("%s: %w: run gotong as the user who owns it, or give it back (chown, chmod 600)", path, ErrUnreadable)
 }

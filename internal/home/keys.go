@@ -218,7 +218,7 @@ func (h *Home) readKey(name string) (*keyFile, error) {
 		return nil, fmt.Errorf("key %q: %w: `gotong keys list` shows what there is", name, ErrNoKey)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("key %q: %w", name, unreadable(h.keyPath(name), err))
 	}
 	var f keyFile
 	if err := json.Unmarshal(b, &f); err != nil || (f.Plain == "") == (f.Encrypted == "") {
@@ -293,7 +293,7 @@ func (h *Home) SeedKey(parts ...string) (sign.PrivateKey, error) {
 		b, err = os.ReadFile(path)
 	}
 	if err != nil {
-		return sign.PrivateKey{}, err
+		return sign.PrivateKey{}, unreadable(path, err)
 	}
 	var seed [32]byte
 	if n, err := hex.Decode(seed[:], bytes.TrimSpace(b[:min(len(b), 65)])); err != nil || n != len(seed) {

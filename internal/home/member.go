@@ -52,6 +52,12 @@ func (i Info) Has(role string) bool { return slices.Contains(i.Roles, role) }
 type Settings struct {
 	// Listen are the multiaddrs that peers are heard at; none: any port.
 	Listen []string `json:"listen,omitempty"`
+	// Reach is the owner's word about how others reach it: public or relayed;
+	// empty: it finds out. Relay lets it carry connections of those that cannot be
+	// reached. Light keeps its network small: it is one of many on a machine.
+	Reach string `json:"reach,omitempty"`
+	Relay bool   `json:"relay,omitempty"`
+	Light bool   `json:"light,omitempty"`
 	// RPC and ChainP2P are where a member with a node of the chain listens.
 	RPC      string `json:"rpc,omitempty"`
 	ChainP2P string `json:"chain_p2p,omitempty"`
@@ -61,6 +67,8 @@ type Settings struct {
 	Slots int `json:"slots,omitempty"`
 	// Bond is what the member bonds in each role, as an amount.
 	Bond string `json:"bond,omitempty"`
+	// Stake is what a new validator stakes, as an amount.
+	Stake string `json:"stake,omitempty"`
 	// Metrics is the loopback address at which figures are served; empty: nowhere.
 	Metrics string `json:"metrics,omitempty"`
 	// Limits are the owner's limits as written on the command line, by flag.

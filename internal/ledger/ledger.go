@@ -250,28 +250,58 @@ type (
 		To     work.Address
 		Amount work.Amount
 	}
+	// CreateValidator makes the sender the operator of a validator whose blocks a
+	// consensus key (ed25519) signs, with a first stake. A stake under 1 gtg has no
+	// power yet.
+	CreateValidator struct {
+		Consensus [32]byte
+		Stake     work.Amount
+	}
+	// SetBeaconKey registers the VRF key of the sender's validator; it counts after
+	// a delay.
+	SetBeaconKey struct{ Key [32]byte }
+	// Stake adds to the stake of an operator's validator.
+	Stake struct {
+		Operator work.Address
+		Amount   work.Amount
+	}
+	// Unstake takes from it; the money comes back after the unbonding time.
+	Unstake struct {
+		Operator work.Address
+		Amount   work.Amount
+	}
+	// Unjail lets the sender's validator sign again after it was absent too long.
+	Unjail struct{}
+	// WithdrawStakeReward pays out what the sender's stake with an operator earned.
+	WithdrawStakeReward struct{ Operator work.Address }
 )
 
-func (CreateJob) ledgerMsg()          {}
-func (CancelJob) ledgerMsg()          {}
-func (CommitBatch) ledgerMsg()        {}
-func (OpenBatch) ledgerMsg()          {}
-func (CommitCheck) ledgerMsg()        {}
-func (RevealBatch) ledgerMsg()        {}
-func (RevealCheck) ledgerMsg()        {}
-func (Challenge) ledgerMsg()          {}
-func (AnswerChallenge) ledgerMsg()    {}
-func (CommitVote) ledgerMsg()         {}
-func (RevealVote) ledgerMsg()         {}
-func (Register) ledgerMsg()           {}
-func (ClaimDelivery) ledgerMsg()      {}
-func (ReportEquivocation) ledgerMsg() {}
-func (TakeOver) ledgerMsg()           {}
-func (KeepJob) ledgerMsg()            {}
-func (Reassign) ledgerMsg()           {}
-func (Propose) ledgerMsg()            {}
-func (VoteProposal) ledgerMsg()       {}
-func (ApproveCommons) ledgerMsg()     {}
-func (Decide) ledgerMsg()             {}
-func (Unbond) ledgerMsg()             {}
-func (Send) ledgerMsg()               {}
+func (CreateJob) ledgerMsg()           {}
+func (CancelJob) ledgerMsg()           {}
+func (CommitBatch) ledgerMsg()         {}
+func (OpenBatch) ledgerMsg()           {}
+func (CommitCheck) ledgerMsg()         {}
+func (RevealBatch) ledgerMsg()         {}
+func (RevealCheck) ledgerMsg()         {}
+func (Challenge) ledgerMsg()           {}
+func (AnswerChallenge) ledgerMsg()     {}
+func (CommitVote) ledgerMsg()          {}
+func (RevealVote) ledgerMsg()          {}
+func (Register) ledgerMsg()            {}
+func (ClaimDelivery) ledgerMsg()       {}
+func (ReportEquivocation) ledgerMsg()  {}
+func (TakeOver) ledgerMsg()            {}
+func (KeepJob) ledgerMsg()             {}
+func (Reassign) ledgerMsg()            {}
+func (Propose) ledgerMsg()             {}
+func (VoteProposal) ledgerMsg()        {}
+func (ApproveCommons) ledgerMsg()      {}
+func (Decide) ledgerMsg()              {}
+func (Unbond) ledgerMsg()              {}
+func (Send) ledgerMsg()                {}
+func (CreateValidator) ledgerMsg()     {}
+func (SetBeaconKey) ledgerMsg()        {}
+func (Stake) ledgerMsg()               {}
+func (Unstake) ledgerMsg()             {}
+func (Unjail) ledgerMsg()              {}
+func (WithdrawStakeReward) ledgerMsg() {}

@@ -24,6 +24,11 @@ type Ledger interface {
 type Chain interface {
 	Ledger() Ledger // a new one each time; its user closes it before Stop
 	RPC() string    // URL of its RPC server
+	// Validator asks the chain about an operator's validator; ledger.ErrNotFound
+	// without one.
+	Validator(ctx context.Context, operator work.Address) (*cosmos.Validator, error)
+	// Keys are the public keys of the node: for blocks, and for the beacon.
+	Keys() (consensus, beacon [32]byte)
 	// Failed is closed when the node cannot go on; Err then says why.
 	Failed() <-chan struct{}
 	Err() error
@@ -32,22 +37,36 @@ type Chain interface {
 
 // ChainConfig is how a validator's node runs.
 type ChainConfig struct {
-	Dir       string // its folder below the home
-	RPC, P2P  string // host:port
-	Peers     []string
+	Dir      string // its folder below the home
+	RPC, P2P string // host:port
+	Peers    []string
+	// Others are the RPC servers of other nodes: they are asked whether another
+	// node signs with this one's key.
+	Others    []string
 	BlockTime time.Duration
 	Log       *slog.Logger
 }
 
-// OpenChain opens and starts a node of the chain.
-type OpenChain func(ChainConfig) (Chain, error)
+// OpenChain opens and starts a node of the chain; ctx bounds the start only.
+type OpenChain func(context.Context, ChainConfig) (Chain, error)
 
 // ChainDir is where a home keeps its node of the chain.
 func ChainDir(h *home.Home) string { return h.Path("chain") }
 
 func (n *Node) chainConfig() ChainConfig {
-	return ChainConfig{Dir: ChainDir(n.home), RPC: n.settings.RPC, P2P: n.settings.ChainP2P, Peers: n.network.ChainPeers,
+	return ChainConfig{Dir: ChainDir(n.home), RPC: n.settings.RPC, P2P: n.settings.ChainP2P, Peers: n.network.ChainPeers, Others: n.others(),
 		BlockTime: time.Duration(n.network.BlockMillis) * time.Millisecond, Log: n.log.With("part", "chain")}
+}
+
+// others are the RPC servers of the network without this home's own.
+func (n *Node) others() []string {
+	var out []string
+	for _, u := range n.network.RPCs {
+		if !n.has(home.RoleValidator) || u != n.network.RPC {
+			out = append(out, u)
+		}
+	}
+	return out
 }
 
 // dialTimeout bounds the wait for a node's first answer.

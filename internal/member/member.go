@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,7 +126,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	if n.has(home.RoleValidator) {
-		if n.chain, err = o.OpenChain(n.chainConfig()); err != nil {
+		if n.chain, err = o.OpenChain(ctx, n.chainConfig()); err != nil {
 			return nil, err
 		}
 		n.ledger = n.chain.Ledger()
@@ -177,7 +178,27 @@ func (n *Node) play(ctx context.Context) error {
 	if n.opts.Ready != nil {
 		n.opts.Ready(n.Status(ctx))
 	}
-	return m.Run(ctx)
+	return n.run(ctx, m)
+}
+
+// run runs the node, and beside it makes the account a validator if it shall be one.
+func (n *Node) run(ctx context.Context, m *node.Node) error {
+	if n.chain == nil {
+		return m.Run(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		err := stopped(ctx, n.becomeValidator(ctx))
+		if err != nil {
+			cancel()
+		}
+		done <- err
+	}()
+	err := m.Run(ctx)
+	cancel()
+	return errors.Join(err, <-done)
 }
 
 // stopped is no error if it was wanted.
@@ -204,10 +225,8 @@ func (n *Node) config(ctx context.Context) (node.Config, error) {
 	i := n.home.Info()
 	c := node.Config{
 		Dir: n.home.Path("node"), Cache: n.home.Path("cache"), Chain: i.Chain, Account: n.opts.Key.Address, Key: n.peerKey, Ledger: n.ledger,
-		Listen: n.settings.Listen, Known: n.known, Log: n.log, Referee: n.has(home.RoleValidator),
-	}
-	if len(c.Listen) == 0 {
-		c.Listen = []string{"/ip4/0.0.0.0/tcp/0"}
+		Listen: n.settings.Listen, Known: n.known, Bootstrap: n.known, Reach: p2p.ReachKind(n.settings.Reach), Relay: n.settings.Relay,
+		Light: n.settings.Light, Log: n.log, Referee: n.has(home.RoleValidator),
 	}
 	slots := n.settings.Slots
 	if slots == 0 {
@@ -258,8 +277,10 @@ func machineMemory() uint64 {
 	return uint64(si.Totalram) * uint64(si.Unit)
 }
 
-// known are the peers that a network begins with.
-func (n *Node) known() []p2p.Peer { return n.network.Bootstrap }
+// known are the peers that a network begins with, without this one.
+func (n *Node) known() []p2p.Peer {
+	return slices.DeleteFunc(slices.Clone(n.network.Bootstrap), func(p p2p.Peer) bool { return p.Key == n.peerKey.Public() })
+}
 
 // close ends what open began.
 func (n *Node) close() error {

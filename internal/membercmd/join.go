@@ -14,6 +14,7 @@ import (
 
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/member"
+	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -23,8 +24,13 @@ type joinOptions struct {
 	slots    int
 	bond     string
 	listen   []string
+	reach    string
+	relay    bool
+	light    bool
 	rpc      string
 	chainP2P string
+	genesis  string
+	stake    string
 	metrics  string
 	json     bool
 }
@@ -47,6 +53,11 @@ func NewJoin(e *Env) *cobra.Command {
 	f.IntVar(&o.slots, "slots", 0, "items run at a time (default: one per core)")
 	f.StringVar(&o.bond, "bond", "", "bond of each role (default 100gtg, or the chain's least if that is more)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to hear peers at (default: any port)")
+	f.StringVar(&o.reach, "reach", "", "what you know of how others reach this machine: public or relayed (default: it finds out)")
+	f.BoolVar(&o.relay, "relay", false, "carry the connections of those who cannot be reached; needs a public address")
+	f.BoolVar(&o.light, "light", false, "keep the network part small: one of many on a machine")
+	f.StringVar(&o.genesis, "genesis", "", "validator: file of the chain's genesis (default: from the network)")
+	f.StringVar(&o.stake, "stake", "", "validator: its stake (default 1000gtg)")
 	f.StringVar(&o.rpc, "rpc", "", "validator: host:port of its RPC server (default 127.0.0.1:26657)")
 	f.StringVar(&o.chainP2P, "chain-listen", "", "validator: host:port for the chain's peers (default 0.0.0.0:26656)")
 	f.StringVar(&o.metrics, "metrics", "", "loopback host:port at which figures for Prometheus are served (default: nowhere)")
@@ -59,15 +70,16 @@ func runJoin(ctx context.Context, e *Env, o joinOptions, file string) error {
 	if err != nil {
 		return err
 	}
-	if err := e.refuseTaken(); err != nil {
-		return err
-	}
 	invite, err := readInvite(e.In, file)
 	if err != nil {
 		return err
 	}
+	fresh, err := e.refuseTaken(invite.Chain)
+	if err != nil {
+		return err
+	}
 	j := member.Join{Dir: e.Home(), Invite: invite, Roles: roles, KeyName: "default", Settings: settings}
-	if !invite.Private {
+	if fresh && !invite.Private {
 		if j.Passphrase, err = e.Passphrase(ctx, "New passphrase for the account's key: ", true); err != nil {
 			return err
 		}
@@ -76,17 +88,17 @@ func runJoin(ctx context.Context, e *Env, o joinOptions, file string) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(roles, home.RoleValidator) {
-		if err := e.PrepareChain(ctx, h, invite); err != nil {
-			return errors.Join(err, os.Remove(h.Path("home.json"))) // so that it can be tried again
+	if h.Info().Has(home.RoleValidator) {
+		if err := e.PrepareChain(ctx, h, invite, o.genesis); err != nil {
+			return err
 		}
 	}
-	funded := e.fund(ctx, h, k)
-	return e.joined(h, k, funded, o.json)
+	return e.joined(h, k, fresh && e.fund(ctx, h, k.Address), o.json)
 }
 
 func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
-	s := home.Settings{Listen: o.listen, RPC: o.rpc, ChainP2P: o.chainP2P, Price: o.price, Slots: o.slots, Bond: o.bond, Metrics: o.metrics}
+	s := home.Settings{Listen: o.listen, RPC: o.rpc, ChainP2P: o.chainP2P, Price: o.price, Slots: o.slots, Bond: o.bond, Metrics: o.metrics,
+		Reach: o.reach, Relay: o.relay, Light: o.light, Stake: o.stake}
 	roles, err := home.ParseRoles(o.as)
 	if err != nil {
 		return nil, s, usagef("--as: %w", err)
@@ -96,7 +108,7 @@ func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 			return nil, s, usagef("--as %s: %s plays only %s: use gotong", r, e.Program, strings.Join(e.Roles, ", "))
 		}
 	}
-	for flag, text := range map[string]string{"price": o.price, "bond": o.bond} {
+	for flag, text := range map[string]string{"price": o.price, "bond": o.bond, "stake": o.stake} {
 		if text == "" {
 			continue
 		}
@@ -104,24 +116,32 @@ func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 			return nil, s, usagef("--%s %q: %w", flag, text, errors.Join(err, errors.New("it must be an amount of more than nothing")))
 		}
 	}
+	if !slices.Contains([]string{"", string(p2p.ReachPublic), string(p2p.ReachRelayed)}, o.reach) {
+		return nil, s, usagef("--reach %s: write public or relayed, or leave it out", o.reach)
+	}
 	if o.slots < 0 || o.slots > 1024 {
 		return nil, s, usagef("--slots %d: want 1 to 1024", o.slots)
 	}
 	return roles, s, nil
 }
 
-// refuseTaken says what a home is already, before anybody types a passphrase.
-func (e *Env) refuseTaken() error {
+// refuseTaken says what a home is already, before anybody types a passphrase; fresh
+// if it is nothing yet.
+func (e *Env) refuseTaken(chain string) (fresh bool, err error) {
 	h, err := home.Open(e.Home())
 	switch {
 	case errors.Is(err, home.ErrAbsent):
-		return nil
+		return true, nil
 	case err != nil:
-		return err
+		return false, err
 	case h.Info().Kind == home.Local:
-		return usagef("%s is the %w: `gotong up` runs it, and its plain keys must not hold real money; join with another --home", h.Dir(), member.ErrLocal)
+		return false, usagef("%s is the %w: `gotong up` runs it, and its plain keys must not hold real money; join with another --home", h.Dir(), member.ErrLocal)
+	case h.Info().Chain != chain:
+		return false, fmt.Errorf("%s is a member of %s already: %w: use another --home", h.Dir(), h.Info().Chain, home.ErrExists)
+	case h.Running():
+		return false, fmt.Errorf("%s: %w: stop it first", h.Dir(), home.ErrInUse)
 	}
-	return fmt.Errorf("%s is a member of %s already: %w: use another --home", h.Dir(), h.Info().Chain, home.ErrExists)
+	return false, nil
 }
 
 // readInvite reads an invite's file; - is stdin.
@@ -151,7 +171,7 @@ func readInvite(in io.Reader, file string) (*home.Invite, error) {
 const fundTimeout = 15 * time.Second
 
 // fund asks a private network's faucet for money, if it can be reached.
-func (e *Env) fund(ctx context.Context, h *home.Home, k *home.Key) bool {
+func (e *Env) fund(ctx context.Context, h *home.Home, to work.Address) bool {
 	if !h.Info().Private {
 		return false
 	}
@@ -159,7 +179,7 @@ func (e *Env) fund(ctx context.Context, h *home.Home, k *home.Key) bool {
 	defer cancel()
 	l, err := member.Dial(ctx, h, e.quiet())
 	if err == nil {
-		err = errors.Join(member.Fund(ctx, h, l, k.Address, 0), l.Close())
+		err = errors.Join(member.Fund(ctx, h, l, to, 0), l.Close())
 	}
 	if err != nil && !errors.Is(err, home.ErrNoKey) {
 		fmt.Fprintf(e.Errw, "The faucet was not reached now: %v\n", err)
@@ -168,7 +188,7 @@ func (e *Env) fund(ctx context.Context, h *home.Home, k *home.Key) bool {
 }
 
 // joined says what there is now, and what comes next.
-func (e *Env) joined(h *home.Home, k *home.Key, funded, asJSON bool) error {
+func (e *Env) joined(h *home.Home, k home.KeyInfo, funded, asJSON bool) error {
 	i := h.Info()
 	if asJSON {
 		return e.printJSON(struct {

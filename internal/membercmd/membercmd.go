@@ -32,9 +32,9 @@ type Env struct {
 	Passphrase func(ctx context.Context, prompt string, isNew bool) (string, error)
 	// OpenChain opens a validator's node; nil in a program without the chain.
 	OpenChain member.OpenChain
-	// PrepareChain makes the keys of a validator's node and fetches the chain's
-	// genesis; nil in a program without the chain.
-	PrepareChain func(ctx context.Context, h *home.Home, invite *home.Invite) error
+	// PrepareChain makes the keys of a validator's node and brings the chain's
+	// genesis, from a file or from the network; nil in a program without the chain.
+	PrepareChain func(ctx context.Context, h *home.Home, invite *home.Invite, genesis string) error
 	// Roles that this program can play.
 	Roles []string
 }

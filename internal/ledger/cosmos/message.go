@@ -6,13 +6,19 @@ import (
 	"cosmossdk.io/math"
 
 	"github.com/cosmos/cosmos-sdk/codec/types"
+	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	"github.com/cosmos/cosmos-sdk/types/bech32"
 	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
+	distribution "github.com/cosmos/cosmos-sdk/x/distribution/types"
 	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
+	slashing "github.com/cosmos/cosmos-sdk/x/slashing/types"
+	staking "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/work"
+	beacon "github.com/gotong-network/gotong/x/beacon/types"
 	market "github.com/gotong-network/gotong/x/market/types"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
@@ -96,7 +102,57 @@ func Message(sender work.Address, m ledger.Msg) (proto.Message, error) {
 	case ledger.Send:
 		return &bank.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: coins(m.Amount)}, nil
 	}
+	return validatorMessage(from, m)
+}
+
+// validatorMessage is a message of a validator's operator.
+func validatorMessage(from string, m ledger.Msg) (proto.Message, error) {
+	switch m := m.(type) {
+	case ledger.CreateValidator:
+		return createValidator(from, m)
+	case ledger.SetBeaconKey:
+		return &beacon.MsgSetKey{Sender: from, Key: m.Key[:]}, nil
+	case ledger.Stake:
+		v, err := operatorText(string(m.Operator))
+		return &staking.MsgDelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
+	case ledger.Unstake:
+		v, err := operatorText(string(m.Operator))
+		return &staking.MsgUndelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
+	case ledger.Unjail:
+		v, err := operatorText(from)
+		return &slashing.MsgUnjail{ValidatorAddr: v}, err
+	case ledger.WithdrawStakeReward:
+		v, err := operatorText(string(m.Operator))
+		return &distribution.MsgWithdrawDelegatorReward{DelegatorAddress: from, ValidatorAddress: v}, err
+	}
 	return nil, fmt.Errorf("no message of the chain for %T", m)
+}
+
+func createValidator(from string, m ledger.CreateValidator) (proto.Message, error) {
+	operator, err := operatorText(from)
+	if err != nil {
+		return nil, err
+	}
+	key, err := types.NewAnyWithValue(&ed25519.PubKey{Key: m.Consensus[:]})
+	if err != nil {
+		return nil, fmt.Errorf("consensus key: %w", err)
+	}
+	none := math.LegacyZeroDec()
+	return &staking.MsgCreateValidator{Description: staking.Description{Moniker: operator[:min(len(operator), staking.MaxMonikerLength)]},
+		Commission: staking.NewCommissionRates(none, none, none), MinSelfDelegation: math.OneInt(), ValidatorAddress: operator,
+		Pubkey: key, Value: coins(m.Stake)[0]}, nil
+}
+
+// operatorText is how the staking module writes the account of an operator.
+func operatorText(account string) (string, error) {
+	prefix, b, err := bech32.DecodeAndConvert(account)
+	if err == nil && prefix != registry.AddressPrefix {
+		err = fmt.Errorf("prefix %q", prefix)
+	}
+	if err != nil {
+		return "", fmt.Errorf("operator %q: %w", account, err)
+	}
+	return bech32.ConvertAndEncode(registry.AddressPrefix+"valoper", b)
 }
 
 func coins(a work.Amount) sdk.Coins {
