@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gotong-network/gotong/e2e/books"
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
@@ -104,23 +105,23 @@ func testCheaters(t *testing.T, providers, cheaters int) {
 	if _, err := c.WaitClosed(ctx, id, patience); err != nil {
 		t.Fatal(err)
 	}
-	b := readBooks(ctx, t, led, id)
-	b.check(t)
-	conserved(ctx, t, led.(*cosmos.Client), before)
+	b := books.Read(ctx, t, led, id)
+	b.Check(t)
+	books.Conserved(ctx, t, led.(*cosmos.Client), before)
 	if cheaters == 0 {
-		b.honest(ctx, t, led)
+		b.Honest(ctx, t, led, memberBond)
 	}
 	checkCheats(t, b, members, out)
 }
 
-func checkCheats(t *testing.T, b books, members localnet.Members, out *client.Outcome) {
+func checkCheats(t *testing.T, b books.Books, members localnet.Members, out *client.Outcome) {
 	t.Helper()
-	cheat, slashed, earned := map[work.Address]bool{}, b.slashed(), map[work.Address]work.Amount{}
+	cheat, slashed, earned := map[work.Address]bool{}, b.Slashed(), map[work.Address]work.Amount{}
 	for _, p := range members.Providers {
 		cheat[p.Address] = p.Cheat
 	}
 	var void work.RangeSet
-	for _, batch := range b.batches {
+	for _, batch := range b.Batches {
 		t.Logf("batch %s of %s: %d items, committed at %d, %s, replaced %d times: %s", batch.ID.Short(), batch.Provider, batch.N, batch.CommitHeight, batch.Phase, batch.Round, batch.Why)
 		if cheat[batch.Provider] != (batch.Phase == lifecycle.Void) {
 			t.Errorf("batch %s of %s (cheat: %t) is %s: %s", batch.ID.Short(), batch.Provider, cheat[batch.Provider], batch.Phase, batch.Why)

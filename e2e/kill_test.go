@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gotong-network/gotong/e2e/books"
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
@@ -60,10 +61,10 @@ func TestKill9(t *testing.T) {
 		if _, err := c.WaitClosed(ctx, id, patience); err != nil {
 			t.Fatal(err)
 		}
-		b := readBooks(ctx, t, l, id)
-		b.check(t)
-		b.honest(ctx, t, l)
-		conserved(ctx, t, l, before)
+		b := books.Read(ctx, t, l, id)
+		b.Check(t)
+		b.Honest(ctx, t, l, memberBond)
+		books.Conserved(ctx, t, l, before)
 	})
 	if code := n.up.stop(t, sigterm); code != 0 {
 		t.Errorf("after all of this, SIGTERM gave exit code %d\n%s", code, n.up.errw.String())
@@ -228,9 +229,9 @@ func TestKill9WhilePosting(t *testing.T) {
 			}
 		}
 		for id := range posted { // once all have ended: a bond serves them all
-			b := readBooks(ctx, t, l, id)
-			b.check(t)
-			b.honest(ctx, t, l)
+			b := books.Read(ctx, t, l, id)
+			b.Check(t)
+			b.Honest(ctx, t, l, memberBond)
 		}
 		jobs, err := l.Jobs(ctx, c.Account())
 		if err != nil {
@@ -241,6 +242,6 @@ func TestKill9WhilePosting(t *testing.T) {
 				t.Errorf("the client was told that job %s failed, and the chain has it", j.ID.Short())
 			}
 		}
-		conserved(ctx, t, l, before)
+		books.Conserved(ctx, t, l, before)
 	})
 }

@@ -28,10 +28,14 @@ import (
 	"github.com/gotong-network/gotong/internal/p2p/libp2p"
 	"github.com/gotong-network/gotong/internal/runtime/wasm"
 	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
 )
 
 // asGotong is the variable that makes a copy of the test binary the program.
 const asGotong = "GOTONG_E2E_RUN"
+
+// memberBond is what each member of a local network bonds.
+const memberBond = 1000 * work.UgtgPerGtg
 
 // patience bounds a wait for something that takes seconds.
 const patience = 2 * time.Minute

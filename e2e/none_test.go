@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gotong-network/gotong/e2e/books"
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
@@ -50,6 +51,6 @@ func TestTierNone(t *testing.T) {
 		if err != nil || after != before {
 			t.Errorf("supply: %+v before, %+v after (%v)", before, after, err)
 		}
-		conserved(ctx, t, l, before)
+		books.Conserved(ctx, t, l, before)
 	})
 }

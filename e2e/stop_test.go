@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gotong-network/gotong/e2e/books"
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/wire"
@@ -72,10 +73,10 @@ func TestStop(t *testing.T) {
 		if _, err := c.WaitClosed(ctx, id, patience); err != nil {
 			t.Fatal(err)
 		}
-		b := readBooks(ctx, t, l, id)
-		b.check(t)
-		b.honest(ctx, t, l)
-		conserved(ctx, t, l, before)
+		b := books.Read(ctx, t, l, id)
+		b.Check(t)
+		b.Honest(ctx, t, l, memberBond)
+		books.Conserved(ctx, t, l, before)
 	})
 	if code := n.up.stop(t, sigint); code != 0 {
 		t.Errorf("SIGINT at rest: exit code %d\n%s", code, n.up.errw.String())
