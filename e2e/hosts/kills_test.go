@@ -1,0 +1,77 @@
+package hosts
+
+import (
+	"context"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// kills runs a job while every few seconds some process of every role is killed with -9
+// and started again: all items are right, none is paid too often, nobody honest loses.
+func kills(w *world, t *testing.T) {
+	items, every := pick(2000, 10_000), pick(5*time.Second, 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), pick(5*time.Minute, 20*time.Minute))
+	defer cancel()
+	r := draws(t)
+	j := w.post(t, w.by["client0"], "kills", items, 300_000)
+	watching := make(chan *process, 1)
+	over := make(chan struct{})
+	killed := make(chan map[string]int, 1)
+	go func() { killed <- killer{w, r, every, watching}.run(ctx, t, over) }()
+	began := time.Now()
+	j.follow(ctx, t, func(p *process) {
+		select {
+		case <-watching:
+		default:
+		}
+		watching <- p
+	})
+	took := time.Since(began)
+	close(over)
+	count := <-killed
+	w.whole(t)
+	j.right(t)
+	b := j.settled(ctx, t)
+	t.Logf("%d items in %s and %d batches; killed: %v", items, took.Round(time.Second), len(b.Batches), count)
+	for _, role := range []string{"validator", "indexer", "checker", "provider", "client"} {
+		if count[role] == 0 {
+			t.Errorf("no %s was killed: the job was over too soon to mean anything", role)
+		}
+	}
+}
+
+// killer kills.
+type killer struct {
+	w        *world
+	r        *rand.Rand
+	every    time.Duration
+	watching chan *process // the client's process
+}
+
+// run kills and restarts until over is closed, and says how often whom.
+func (k killer) run(ctx context.Context, t *testing.T, over <-chan struct{}) map[string]int {
+	count := map[string]int{}
+	for {
+		select {
+		case <-over:
+			return count
+		case <-ctx.Done():
+			return count
+		case <-time.After(k.every):
+		}
+		for _, role := range []string{"validator", "indexer", "checker", "provider"} {
+			of := k.w.role(role)
+			m := of[k.r.IntN(len(of))]
+			m.kill()
+			m.start(t)
+			count[role]++
+		}
+		select {
+		case p := <-k.watching:
+			p.kill()
+			count["client"]++
+		default:
+		}
+	}
+}

@@ -1,0 +1,31 @@
+package hosts
+
+import "testing"
+
+// row is one line of the table: what is taken away, and what must hold.
+type row struct {
+	name string
+	run  func(*world, *testing.T)
+}
+
+var table = []row{
+	{"kills", kills},
+}
+
+// TestHosts runs the table.
+func TestHosts(t *testing.T) {
+	t.Logf("-seed %d", *seed)
+	w := newWorld(t)
+	for _, r := range table {
+		t.Run(r.name, func(t *testing.T) {
+			score.rows++
+			defer func() {
+				if t.Failed() {
+					score.failed = append(score.failed, r.name)
+				}
+			}()
+			w.whole(t)
+			r.run(w, t)
+		})
+	}
+}
