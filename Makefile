@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 SEEDS ?= 1000
 KEEPERS ?= 12
 
-.PHONY: all build demo test check deps gen-check gen fuzz sim-long bench bench-keep adversaries install dist clean
+.PHONY: all build demo test e2e check deps gen-check gen fuzz sim-long bench bench-keep adversaries install dist clean
 
 all: build
 
@@ -20,6 +20,10 @@ demo: build                  ## the main job on one machine, in under a minute o
 
 test: deps check             ## everything a change must pass
 	$(GO) test -timeout 30m ./...
+
+e2e: deps                    ## a network of many hosts, the full form of each row; needs root
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(GO) test -c -o "$$dir/hosts.test" ./e2e/hosts && \
+		cd e2e/hosts && "$$dir/hosts.test" -test.v -test.timeout 60m -full $(E2E)
 
 check:                       ## fmt, vet, staticcheck, generated files; layers and docs are tests
 	@out=$$(gofmt -l $$(git ls-files '*.go' | grep -v '\.pb\.go$$')); [ -z "$$out" ] || { echo "gofmt needed: $$out"; exit 1; }

@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,6 +60,21 @@ func mix(text string, rounds int) string {
 		x ^= x << 17
 	}
 	return fmt.Sprintf("%016x\n", x)
+}
+
+// progress asks the indexer how many items are verified, and how many have results.
+func (j *job) progress(ctx context.Context) (verified, done int, err error) {
+	var v struct {
+		Counts  *struct{ Provisional, Verified int }
+		Problem string
+	}
+	if err := j.client.ask(ctx, &v, "job", "--json", j.id.String()); err != nil {
+		return 0, 0, err
+	}
+	if v.Counts == nil {
+		return 0, 0, errors.New(v.Problem)
+	}
+	return v.Counts.Verified, v.Counts.Verified + v.Counts.Provisional, nil
 }
 
 // follow runs `gotong watch` until it says that all is verified and written. It is

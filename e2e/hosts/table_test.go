@@ -10,6 +10,9 @@ type row struct {
 
 var table = []row{
 	{"kills", kills},
+	{"one validator cut", oneCut},
+	{"two validators cut", twoCut},
+	{"client gone for a day", clientGone},
 }
 
 // TestHosts runs the table.

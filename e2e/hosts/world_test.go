@@ -12,10 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/netlab"
-	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -143,17 +144,16 @@ func (w *world) found(t *testing.T) {
 	founder.run(t, 0, "network", "create", "--chain-id", chainID, "--private", "--validators", fmt.Sprint(validators),
 		"--address", strings.Join(at, ","), "--roles", "", "--params", file)
 	w.invite = filepath.Join(founder.home, "invite.json")
-	w.hack(t)
+	for _, m := range w.role("indexer") {
+		w.meet(t, m)
+	}
 	for i, m := range w.role("validator") {
 		m.home = filepath.Join(founder.home, fmt.Sprint("node", i))
 	}
 	for _, m := range w.all {
 		switch m.role {
-		case "validator", "client":
+		case "validator", "indexer", "client":
 		default:
-			if m.role == "indexer" {
-				continue
-			}
 			w.join(t, m)
 		}
 	}
@@ -165,12 +165,49 @@ func (w *world) join(t *testing.T, m *machine) {
 	m.run(t, 0, "network", "join", w.invite, "--as", m.role, "--slots", "1")
 }
 
+// meet makes an indexer's home, and adds the indexer to the invite.
+func (w *world) meet(t *testing.T, m *machine) {
+	t.Helper()
+	at := fmt.Sprintf("/ip4/%s/tcp/%d", m.Addr(), peerPort)
+	m.run(t, 0, "network", "join", w.invite, "--as", m.role, "--listen", at)
+	h, err := home.Open(m.home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := h.SeedKey("peer.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(w.invite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := home.DecodeInvite(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.Bootstrap = append(v.Bootstrap, p2p.Peer{Key: key.Public(), Addrs: []string{at}})
+	if text, err = v.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(w.invite, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // role gives the machines of a role.
 func (w *world) role(role string) (out []*machine) {
 	for _, m := range w.all {
 		if m.role == role {
 			out = append(out, m)
 		}
+	}
+	return out
+}
+
+func hostsOf(ms []*machine) (out []*netlab.Host) {
+	for _, m := range ms {
+		out = append(out, m.Host)
 	}
 	return out
 }
@@ -279,16 +316,6 @@ func (w *world) height(v *machine) (int64, error) {
 		return 0, errors.Join(err, serr)
 	}
 	return st.Height, nil
-}
-
-// registered gives a member's record on the chain.
-func (w *world) registered(t *testing.T, role lifecycle.Role) int {
-	t.Helper()
-	l, err := w.ledger(t).Parties(t.Context(), role)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(l)
 }
 
 // assemble makes the program of testdata/mix.wat.
