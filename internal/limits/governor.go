@@ -19,21 +19,16 @@ type Sensors interface {
 
 // Workers is what runs other people's items: what the governor bounds.
 type Workers interface {
-	// Limit bounds all workers together from now on: so much CPU time per time, and
-	// so many bytes of memory (0: no bound). Yield says that other programs go first.
-	// An error means that the last limits hold, or none.
-	Limit(l Limit) error
+	// Limit bounds all workers together from now on: to so many cores of CPU time per
+	// time, and to so many bytes of memory, 0 for no bound. With yield other programs
+	// go first. After an error some of it may not hold.
+	Limit(cores float64, memory uint64, yield bool) error
 	// CPUTime is what all workers have used so far, the ended ones too.
 	CPUTime() time.Duration
+	// Memory is what all workers hold now, in bytes.
+	Memory() uint64
 	// Bound says how the limits are kept, for people.
 	Bound() string
-}
-
-// Limit bounds all workers together.
-type Limit struct {
-	Cores  float64 // CPU time per time
-	Memory uint64  // bytes; 0: no bound
-	Yield  bool    // other programs go first
 }
 
 // Allowance is what may be used now.
@@ -46,18 +41,12 @@ type Allowance struct {
 // Options of a Governor.
 type Options struct {
 	Config  Config
-	Slots   int           // most items at once; 0: as many as cores
-	Sensors Sensors       // required
-	Workers Workers       // nil: only slots and pauses are decided
-	Own     func() Own    // what this process itself uses; nil: nothing counts
-	Every   time.Duration // between readings; 1 s
-	Log     *slog.Logger  // nil: silent
-}
-
-// Own is what the program itself uses, beside its workers.
-type Own struct {
-	CPU    time.Duration // so far
-	Memory uint64        // bytes now
+	Slots   int                  // most items at once; 0: as many as cores
+	Sensors Sensors              // required
+	Workers Workers              // nil: only slots and pauses are decided
+	Own     func() time.Duration // CPU time of this process itself so far; nil: it does not count
+	Every   time.Duration        // between readings; 1 s
+	Log     *slog.Logger         // nil: silent
 }
 
 // Status is what is given and used, for people and programs.
@@ -69,7 +58,8 @@ type Status struct {
 	CPULimitPercent float64 `json:"cpu_limit_percent"` // of all cores together, now
 	CPUUsedPercent  float64 `json:"cpu_used_percent"`  // mean of the last minute, workers and this program
 	Slots           int     `json:"slots"`
-	MemoryLimit     uint64  `json:"memory_limit"` // bytes
+	MemoryLimit     uint64  `json:"memory_limit"` // bytes, of all workers together; 0: none
+	MemoryUsed      uint64  `json:"memory_used"`  // bytes
 	DiskLimit       uint64  `json:"disk_limit"`   // bytes; 0: unknown
 	DiskUsed        uint64  `json:"disk_used"`    // bytes
 
@@ -103,7 +93,7 @@ type Governor struct {
 	others  float64 // cores, smoothed
 }
 
-// New decides for the first time; nothing is bounded before Run.
+// New decides and bounds for the first time.
 func New(o Options) (*Governor, error) {
 	if o.Sensors == nil {
 		return nil, errors.New("limits: sensors are required")
@@ -173,12 +163,12 @@ func (g *Governor) step(now time.Time) {
 	if d.Paused != was.Paused || d.CPU != was.CPU {
 		g.log.Info("limits decided", "cpu", Percent(math.Round(1000*d.CPU)/10), "slots", a.Slots, "why", d.Why)
 	}
-	g.bound(Limit{Cores: g.forWorkers(d.CPU*cores, dt), Memory: d.Memory, Yield: yield})
+	g.bound(g.forWorkers(d.CPU*cores, dt), d.Memory, yield)
 }
 
 // account takes what was used since the last turn, and leaves in r what others did.
 func (g *Governor) account(now time.Time, r *Readings) (dt float64) {
-	var own Own
+	var own time.Duration
 	if g.opts.Own != nil {
 		own = g.opts.Own()
 	}
@@ -186,13 +176,13 @@ func (g *Governor) account(now time.Time, r *Readings) (dt float64) {
 	if g.opts.Workers != nil {
 		workers = g.opts.Workers.CPUTime()
 	}
-	defer func() { g.at, g.workers, g.own = now, workers, own.CPU }()
+	defer func() { g.at, g.workers, g.own = now, workers, own }()
 	if dt = now.Sub(g.at).Seconds(); g.at.IsZero() || dt <= 0 {
 		r.Load = Load{}
 		return 0
 	}
-	ours := (workers - g.workers + own.CPU - g.own).Seconds()
-	rate := max(0, (own.CPU-g.own).Seconds()/dt)
+	ours := (workers - g.workers + own - g.own).Seconds()
+	rate := max(0, (own-g.own).Seconds()/dt)
 	// What was set aside for this program is what it took the time before.
 	g.debt += (rate - g.ownRate) * dt
 	g.ownRate = rate
@@ -230,12 +220,12 @@ func (g *Governor) forWorkers(cores, dt float64) float64 {
 	return min(cores, max(left, leastCores))
 }
 
-// bound holds the workers to l.
-func (g *Governor) bound(l Limit) {
+// bound holds the workers to the limits.
+func (g *Governor) bound(cores float64, memory uint64, yield bool) {
 	if g.opts.Workers == nil {
 		return
 	}
-	err := g.opts.Workers.Limit(l)
+	err := g.opts.Workers.Limit(cores, memory, yield)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	was := g.fault
@@ -259,7 +249,7 @@ func (g *Governor) Status() Status {
 		MemoryLimit:    d.Memory, DiskLimit: d.Disk, DiskUsed: g.read.Disk.Used, Bound: "slots and pauses only", Fault: g.fault, Sensors: g.read.text(),
 	}
 	if g.opts.Workers != nil {
-		s.Bound = g.opts.Workers.Bound()
+		s.Bound, s.MemoryUsed = g.opts.Workers.Bound(), g.opts.Workers.Memory()
 	}
 	return s
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/gotong-network/gotong/internal/checker"
 	"github.com/gotong-network/gotong/internal/indexer"
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/limits"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/libp2p"
 	"github.com/gotong-network/gotong/internal/provider"
@@ -71,7 +72,7 @@ type Config struct {
 
 // Provider is how the provider's role is played.
 type Provider struct {
-	Slots       int
+	Slots       int // items at once; 0: one, or with limits as many as cores
 	Price       work.Price
 	FuelPerSec  work.Fuel // of a slot, until work has measured it
 	MemoryBytes uint64    // for items, all slots together
@@ -84,6 +85,8 @@ type Provider struct {
 	NoCommons bool
 	// Paused begins paused, as its owner left it.
 	Paused bool
+	// Limits are what of the machine is given; nil: all.
+	Limits *limits.Config
 }
 
 // Checker is how the checker's role is played.
@@ -109,6 +112,8 @@ type Node struct {
 	prov  *provider.Provider
 	roles []role
 
+	governor *limits.Governor // nil without limits
+
 	where   addresses
 	outputs []func(context.Context, wire.OutputRequest) *wire.Output
 }
@@ -121,6 +126,9 @@ type role struct {
 // New opens the node's folder and its parts; nothing is said to anybody before
 // Run.
 func New(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if cfg.Provider != nil {
+		cfg.Provider = cfg.Provider.withDefaults()
+	}
 	n := &Node{cfg: cfg, where: addresses{of: map[sign.PublicKey][]string{}}}
 	defer func() {
 		if err != nil {
@@ -146,7 +154,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.WrapNet != nil {
 		n.peers = cfg.WrapNet(n.net)
 	}
-	if n.blobs, err = blob.OpenStore(filepath.Join(cfg.Dir, "blobs"), blob.Options{Log: cfg.Log}); err != nil {
+	if n.blobs, err = blob.OpenStore(filepath.Join(cfg.Dir, "blobs"), blob.Options{MaxBytes: cfg.diskLimit(), Log: cfg.Log}); err != nil {
 		return nil, err
 	}
 	// Clients hand an indexer what their jobs need; nobody pushes to the others.
@@ -157,9 +165,12 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 
 	n.rt = cfg.Runtime
 	if slots := cfg.slots(); slots > 0 && n.rt == nil {
-		if n.rt, err = wasm.New(wasm.Config{Dir: cfg.Cache, Blobs: n.blobs, Slots: slots, Log: cfg.Log}); err != nil {
+		if n.rt, err = wasm.New(wasm.Config{Dir: cfg.Cache, Blobs: n.blobs, Slots: slots, Limited: cfg.owned() != nil, Log: cfg.Log}); err != nil {
 			return nil, err
 		}
+	}
+	if err := n.addLimits(); err != nil {
+		return nil, err
 	}
 	if n.rt != nil && cfg.Wrap != nil {
 		n.rt = cfg.Wrap(n.rt)
@@ -307,11 +318,19 @@ func (n *Node) addProvider() error {
 	if c.Wrap != nil {
 		rt = c.Wrap(rt)
 	}
+	slots := 0 // a runtime that was given has its own
+	if n.cfg.Runtime == nil {
+		slots = max(c.Slots, 1)
+	}
+	var governor provider.Governor
+	if n.governor != nil {
+		governor = governed{n.governor}
+	}
 	p, err := provider.New(provider.Config{
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.peers,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
 		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
-		Slots: c.Slots, Paused: c.Paused, NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
+		Slots: slots, Governor: governor, Paused: c.Paused, NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/work"
 )
@@ -223,6 +224,9 @@ func (p *Provider) change(f func()) {
 		p.log.Info("no new work is taken", "why", whyNow)
 	} else if after != before || whyNow != why {
 		p.log.Info("work is taken", "slots", after, "why", p.Status().Why)
+	}
+	if rt, ok := p.Runtime.(runtime.Shedder); ok && after == 0 && before > 0 {
+		p.spawn(rt.Shed) // the memory is its owner's again
 	}
 	nudge(p.batchSoon)
 	nudge(p.idleSoon)

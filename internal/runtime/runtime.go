@@ -83,6 +83,12 @@ type Runtime interface {
 	Close() error
 }
 
+// Shedder is implemented by runtimes that keep something warm between tasks.
+type Shedder interface {
+	// Shed gives up what is warm and unused, for its memory.
+	Shed()
+}
+
 // Result is how one of many tasks ended: with a run or an error of Run.
 type Result struct {
 	Run *Run

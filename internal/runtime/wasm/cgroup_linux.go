@@ -288,11 +288,14 @@ func (g *groups) folders() []string {
 // removeDeadGroups removes the groups whose owner has died. One that holds a
 // process cannot be removed, so that a mistake costs nothing.
 func removeDeadGroups(parent string) {
-	list, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
-	for _, dir := range list {
-		owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), groupPrefix), "-")
-		if pid, err := strconv.Atoi(owner); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
-			_ = unix.Rmdir(dir)
+	for _, prefix := range []string{limitsPrefix, groupPrefix} {
+		list, _ := filepath.Glob(filepath.Join(parent, prefix+"*"))
+		for _, dir := range list {
+			owner, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), prefix), "-")
+			if pid, err := strconv.Atoi(owner); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+				removeDeadGroups(dir)
+				_ = unix.Rmdir(dir)
+			}
 		}
 	}
 }
@@ -301,7 +304,7 @@ func removeDeadGroups(parent string) {
 type groupLimits struct {
 	memory uint64 // bytes
 	pids   int    // processes and threads
-	cores  int    // CPU time per time
+	cores  int    // CPU time per time; 0: no bound
 }
 
 // group is one worker's. A nil group bounds nothing.
@@ -315,11 +318,23 @@ var groupCounter atomic.Uint64
 
 // create makes a group. After an error nothing is left.
 func (g *groups) create(l groupLimits) (*group, error) {
+	one, err := g.makeNamed(fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCounter.Add(1)))
+	if err != nil {
+		return nil, err
+	}
+	if err := one.set(l); err != nil {
+		one.remove()
+		return nil, err
+	}
+	return one, nil
+}
+
+// makeNamed makes a group without limits. After an error nothing is left.
+func (g *groups) makeNamed(name string) (*group, error) {
 	version := g.version
 	if version == 0 {
 		version = 2 // useUnified tries before it decides
 	}
-	name := fmt.Sprintf("%s%d-%d", groupPrefix, os.Getpid(), groupCounter.Add(1))
 	one := &group{version: version, dirs: map[string]string{}}
 	for _, parent := range g.folders() {
 		dir := filepath.Join(parent, name)
@@ -332,10 +347,6 @@ func (g *groups) create(l groupLimits) (*group, error) {
 				one.dirs[c] = dir
 			}
 		}
-	}
-	if err := one.set(l); err != nil {
-		one.remove()
-		return nil, err
 	}
 	return one, nil
 }
@@ -351,6 +362,9 @@ func (g *group) set(l groupLimits) error {
 	if g.version == 1 {
 		values["memory"] = [][2]string{{"memory.limit_in_bytes", fmt.Sprint(l.memory)}}
 		values["cpu"] = [][2]string{{"cpu.cfs_period_us", fmt.Sprint(period)}, {"cpu.cfs_quota_us", fmt.Sprint(l.cores * period)}}
+	}
+	if l.cores == 0 {
+		delete(values, "cpu")
 	}
 	for c, dir := range g.dirs {
 		for _, v := range values[c] {

@@ -30,6 +30,11 @@ type Config struct {
 	// beside its own limits: CgroupDelegated (the default), CgroupOwn or CgroupNone.
 	Cgroup string
 
+	// Limited prepares for Runtime.Limit: all workers together are bounded, by a
+	// control group around theirs if Cgroup allows one, or if the kernel does where
+	// Cgroup is CgroupDelegated and nothing is delegated.
+	Limited bool
+
 	SelfExe string       // the executable that workers are; default this one
 	Log     *slog.Logger // default slog.Default
 }

@@ -78,9 +78,11 @@ func (p *proc) await(b budget) error {
 	if p.in.Buffered() > 0 {
 		return nil
 	}
-	end := time.Now().Add(b.wall)
+	begun, wall := time.Now(), p.slowed(b.wall)
 	before, _ := p.cpuUsed()
 	for left := b.cpu; ; {
+		wall = max(wall, p.slowed(b.wall)) // the limits may have become tighter
+		end := begun.Add(wall)
 		// No earlier than this can it have used up the rest.
 		pause := min(max(left/time.Duration(goruntime.NumCPU()), 10*time.Millisecond), time.Until(end))
 		_ = p.conn.SetReadDeadline(time.Now().Add(pause))
@@ -99,6 +101,12 @@ func (p *proc) await(b budget) error {
 			return errCPU
 		}
 	}
+}
+
+// slowed is the wall time that stands for d on free cores.
+func (p *proc) slowed(d time.Duration) time.Duration {
+	const most = 30 * 24 * time.Hour
+	return time.Duration(min(float64(d)*p.slowness(), float64(max(d, most))))
 }
 
 // dieOfCPU makes the signal of RLIMIT_CPU deadly again, which Go's runtime takes

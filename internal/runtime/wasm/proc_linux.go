@@ -35,6 +35,12 @@ type proc struct {
 	retire  bool
 	group   *group // nil: no control group
 
+	slowness func() float64 // of a worker on this host now, beside one on free cores; at least 1
+
+	// Runtime.mu guards these.
+	used   time.Duration // CPU time, when last asked
+	halted bool          // by SIGSTOP
+
 	noCPULimit error // why the kernel does not bound the CPU time
 
 	reaping sync.RWMutex
@@ -98,7 +104,7 @@ func (p *proc) greet(ctx context.Context, h hello, b budget, files ...*os.File) 
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
 	p.allowCPU(b.cpu)
-	_ = p.conn.SetWriteDeadline(time.Now().Add(b.wall))
+	_ = p.conn.SetWriteDeadline(time.Now().Add(p.slowed(b.wall)))
 	out := h.encode()
 	if err := p.send(append(binary.BigEndian.AppendUint32(nil, uint32(len(out))), out...), files); err != nil {
 		return nil, p.failed(err)

@@ -32,6 +32,8 @@ type Runtime struct {
 	spawn chan func() // to the thread that starts workers
 
 	groups      *groups
+	limits      *limiter                      // nil: not Config.Limited
+	pace        atomic.Uint64                 // bits of a float64: see slowness
 	prepareLoad func(moduleBytes uint64) load // tests lower these bounds
 	loadLoad    func() load
 
@@ -39,6 +41,7 @@ type Runtime struct {
 	closed   bool
 	idle     []*proc // the one used last at the end; at most maxIdle
 	live     map[*proc]bool
+	ended    time.Duration // CPU time of the workers that are not live any more
 	programs map[work.ProgramID]*program
 	sandbox  string // of the first worker
 	ungroup  bool   // a group was to be had and could not be made; said once
@@ -91,8 +94,26 @@ func New(cfg Config) (*Runtime, error) {
 	r := &Runtime{cfg: cfg, dir: dir, slots: make(chan struct{}, cfg.Slots), spawn: make(chan func()),
 		groups: findGroups("/", cfg.Cgroup), prepareLoad: prepareLoad, loadLoad: loadLoad,
 		live: map[*proc]bool{}, programs: map[work.ProgramID]*program{}}
+	if cfg.Limited {
+		r.prepareLimits()
+	}
 	r.spawner.Go(r.spawnLoop)
 	return r, nil
+}
+
+// prepareLimits makes the group around all workers, if one can be had.
+func (r *Runtime) prepareLimits() {
+	if r.groups.parents["cpu"] == "" && r.cfg.Cgroup == CgroupDelegated {
+		if own := findGroups("/", CgroupOwn); own.parents["cpu"] != "" {
+			r.groups = own
+		}
+	}
+	outer, err := r.groups.nest()
+	if err != nil {
+		r.cfg.Log.Warn("no control group around all workers: they are bounded by signals", "err", err)
+	}
+	r.limits = &limiter{group: outer}
+	r.setPace(float64(goruntime.NumCPU()))
 }
 
 // Slots implements runtime.Runtime.
@@ -132,6 +153,7 @@ func (r *Runtime) Close() error {
 	r.busy.Wait()
 	close(r.spawn)
 	r.spawner.Wait()
+	r.limits.close()
 	return nil
 }
 
@@ -239,6 +261,8 @@ func (r *Runtime) prepare(ctx context.Context, t *runtime.Task) (*job, error) {
 		return nil, &runtime.HostFault{Err: fmt.Errorf("profile %q is not the one of this build, %s: update, or run elsewhere", t.Profile, gw1.Version)}
 	case t.Limits.MemoryBytes > r.cfg.MemoryBytes:
 		return nil, &runtime.HostFault{Err: fmt.Errorf("the job allows %d bytes of memory, this host gives at most %d", t.Limits.MemoryBytes, r.cfg.MemoryBytes)}
+	case r.memoryLimit() > 0 && t.Limits.MemoryBytes > r.memoryLimit():
+		return nil, &runtime.HostFault{Err: fmt.Errorf("the job allows %d bytes of memory, this host's owner gives %d", t.Limits.MemoryBytes, r.memoryLimit())}
 	case t.Program.Size > gw1.MaxModuleBytes:
 		return nil, &runtime.Refused{Reason: fmt.Sprintf("module of %d bytes, %s takes at most %d", t.Program.Size, gw1.Version, gw1.MaxModuleBytes)}
 	}
@@ -287,7 +311,7 @@ func (r *Runtime) converse(p *proc, jobs []*job) ([]runtime.Result, error) {
 	for _, j := range jobs {
 		all = all.plus(r.budget(j.task.Limits))
 	}
-	_ = p.conn.SetWriteDeadline(time.Now().Add(all.wall))
+	_ = p.conn.SetWriteDeadline(time.Now().Add(p.slowed(all.wall)))
 	p.allowCPU(all.cpu)
 	for _, j := range jobs {
 		switch {
@@ -417,7 +441,10 @@ func (r *Runtime) maxIdle() int { return max(4, 2*r.cfg.Slots) }
 func (r *Runtime) discard(p *proc) {
 	p.close()
 	r.mu.Lock()
-	delete(r.live, p)
+	if r.live[p] {
+		r.ended += p.usedLocked()
+		delete(r.live, p)
+	}
 	r.mu.Unlock()
 }
 
@@ -438,12 +465,14 @@ func (r *Runtime) startWorker(ctx context.Context, h hello, l load, files ...*os
 	if err != nil {
 		return nil, &runtime.HostFault{Err: err}
 	}
+	p.slowness = r.slowness
 	r.mu.Lock()
 	r.live[p] = true
 	if r.closed {
 		p.kill()
 	}
 	r.mu.Unlock()
+	r.humble(p)
 	r.regroup(p, groupLimits{memory: l.data + groupSlack, pids: maxThreads, cores: threads})
 	h.data = l.data
 	if _, err := p.greet(ctx, h, budget{l.wall, l.cpu}, files...); err != nil {
@@ -480,6 +509,7 @@ func (r *Runtime) regroup(p *proc, l groupLimits) {
 	if r.groups.version == 0 {
 		return
 	}
+	l.cores = r.ownCores(l.cores)
 	g, err := r.groups.create(l)
 	if err == nil {
 		if err = g.add(p.cmd.Process.Pid); err == nil {
@@ -497,6 +527,25 @@ func (r *Runtime) regroup(p *proc, l groupLimits) {
 	}
 }
 
+// ownCores bounds one worker's CPU time in its own group. In a group of version 1
+// it must not exceed the one around it, which moves: there that one alone bounds.
+func (r *Runtime) ownCores(n int) int {
+	if r.limits != nil && r.groups.version == 1 {
+		return 0
+	}
+	return n
+}
+
+// humble gives a worker the lowest priority if signals are all that bounds it.
+func (r *Runtime) humble(p *proc) {
+	if r.limits == nil || r.limits.group.has("cpu") {
+		return
+	}
+	if err := p.humble(); err != nil {
+		r.cfg.Log.Warn("a worker keeps its priority", "err", err)
+	}
+}
+
 // noteSandbox lowers the group's memory to what a loaded worker needs, and says
 // once what holds.
 func (r *Runtime) noteSandbox(p *proc) {
@@ -508,7 +557,7 @@ func (r *Runtime) noteSandbox(p *proc) {
 	}
 	switch {
 	case p.group != nil:
-		l := groupLimits{memory: p.ready.dataBytes + groupSlack, pids: maxThreads, cores: 2}
+		l := groupLimits{memory: p.ready.dataBytes + groupSlack, pids: maxThreads, cores: r.ownCores(2)}
 		if err := p.group.set(l); err != nil {
 			r.cfg.Log.Warn("a worker's control group keeps its first limits", "error", err)
 		}

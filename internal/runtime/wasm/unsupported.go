@@ -5,6 +5,7 @@ package wasm
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/gotong-network/gotong/internal/runtime"
 )
@@ -43,6 +44,21 @@ func (*Runtime) Sandbox() string { return "none" }
 
 // Compiling is false.
 func (*Runtime) Compiling() bool { return false }
+
+// Limit gives ErrUnsupported.
+func (*Runtime) Limit(float64, uint64, bool) error { return ErrUnsupported }
+
+// CPUTime is 0.
+func (*Runtime) CPUTime() time.Duration { return 0 }
+
+// Memory is 0.
+func (*Runtime) Memory() uint64 { return 0 }
+
+// Bound says that nothing runs.
+func (*Runtime) Bound() string { return "nothing runs here" }
+
+// Shed does nothing.
+func (*Runtime) Shed() {}
 
 // Close does nothing.
 func (*Runtime) Close() error { return nil }
