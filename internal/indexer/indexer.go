@@ -106,6 +106,9 @@ type Indexer struct {
 	lists   sync.Map // work.JobID → *material, for those who check receipts
 
 	registry registry
+	// How many offers are listened to: of each key, and of all new ones together.
+	offers    *p2p.Pace[sign.PublicKey]
+	newcomers *p2p.Pace[struct{}]
 
 	shut   sync.Mutex // guards closed, and adding handlers to wg
 	closed bool
@@ -142,7 +145,8 @@ func New(cfg Config) (*Indexer, error) {
 		return nil, err
 	}
 	x := &Indexer{cfg: cfg, log: cfg.Log, db: db, quit: make(chan struct{}), serving: make(chan struct{}), mail: make(chan func(), mailDepth), fetch: make(chan struct{}, 32),
-		jobs: map[work.JobID]*job{}, peers: map[work.Address]*peer{}, woken: map[*watcher]struct{}{}}
+		jobs: map[work.JobID]*job{}, peers: map[work.Address]*peer{}, woken: map[*watcher]struct{}{},
+		offers: p2p.NewPace[sign.PublicKey](offersPerSecond, offersBurst, 4*maxProviders), newcomers: p2p.NewPace[struct{}](newcomersPerSecond, newcomersBurst, 1)}
 	x.sync.wake = make(chan struct{}, 1)
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, db.close())

@@ -38,6 +38,15 @@ func (r *registry) forget(a work.Address) {
 	delete(r.seen, a)
 }
 
+// known reports whether the ledger was asked about an offer's provider, and whether
+// the offer's key was its own then, and bonded.
+func (r *registry) known(o *work.Offer) (known, bonded bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got, ok := r.seen[o.Provider]
+	return ok, ok && got.peer == o.Peer && got.bond > 0
+}
+
 func (r *registry) lookUp(ctx context.Context, l ledger.Reader, a work.Address) (registered, error) {
 	now := time.Now()
 	r.mu.Lock()
@@ -92,13 +101,28 @@ func (x *Indexer) hearOffers(ctx context.Context) error {
 func (x *Indexer) checkOffer(b []byte) p2p.Verdict {
 	o, err := x.readOffer(b)
 	switch {
-	case err == nil:
-		return p2p.Accept
 	case o == nil:
 		return p2p.Reject // malformed, or a false signature
+	case err != nil:
+		return p2p.Ignore // expired on its way, or of another chain
 	}
-	return p2p.Ignore // expired on its way, or of another chain
+	now := time.Now()
+	known, bonded := x.registry.known(o)
+	switch {
+	case known && !bonded, !x.offers.Allow(o.Peer, now), !known && !x.newcomers.Allow(struct{}{}, now):
+		return p2p.Ignore // others may see it otherwise
+	}
+	return p2p.Accept
 }
+
+// What offers a provider may send, and what is taken of all that the registry has not
+// been asked about yet: keys cost nothing, bonds do.
+const (
+	offersPerSecond    = 2
+	offersBurst        = 32
+	newcomersPerSecond = 50
+	newcomersBurst     = 2048
+)
 
 // readOffer checks what an offer says by itself. With an error, the offer comes back
 // if it is true but of no use here.

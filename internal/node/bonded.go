@@ -93,7 +93,7 @@ func (b *bonded) read(ctx context.Context) (map[sign.PublicKey]bool, error) {
 	}
 	for _, j := range jobs {
 		if j.State != lifecycle.JobClosed {
-			keys[j.Spec.Indexer] = true
+			keys[j.Indexer().Key] = true
 		}
 	}
 	return keys, nil

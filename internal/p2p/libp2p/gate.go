@@ -12,9 +12,9 @@ import (
 
 // What a peer's faults weigh, and what becomes of it.
 const (
-	faultFrame   = 20 // broke the framing of a stream
-	faultGossip  = 10 // passed on what no honest peer does
-	faultSpam    = 2  // one message more than its share
+	faultFrame   = 20  // broke the framing of a stream
+	faultGossip  = 10  // passed on what no honest peer does
+	faultSpam    = 0.1 // one message more than its share
 	banAt        = 100
 	banTime      = 10 * time.Minute
 	faultHalving = time.Minute // faults are forgiven by half in this time

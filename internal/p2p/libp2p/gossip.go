@@ -5,10 +5,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"sync"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"lukechampine.com/blake3"
 
@@ -20,6 +20,10 @@ const (
 	maxGossipBytes = 64 << 10
 	// envelopeBytes is room for the nonce and gossipsub's own fields.
 	envelopeBytes = 4 << 10
+	// A peer may bring this much, a relay of everybody's offers included; more is spam.
+	gossipPerSecond = 500
+	gossipBurst     = 4000
+	maxPaced        = 4096 // peers whose pace is remembered
 	// gossipQueue is the length of every queue: the library's 32 drop silently.
 	gossipQueue = 1024
 	// nonceBytes make a repeated message a new one: gossip forgets repeats of
@@ -33,6 +37,8 @@ const (
 type gossip struct {
 	router *pubsub.PubSub
 	self   peer.ID
+	pace   *p2p.Pace[peer.ID]
+	blame  func(peer.ID, float64, string)
 
 	mu     sync.Mutex // guards everything below
 	topics map[string]*topic
@@ -45,8 +51,9 @@ type topic struct {
 	checks map[*p2p.Check]bool // of the running subscriptions
 }
 
-func newGossip(ctx context.Context, h host.Host) (*gossip, error) {
-	router, err := pubsub.NewGossipSub(ctx, h,
+func newGossip(ctx context.Context, n *Network) (*gossip, error) {
+	router, err := pubsub.NewGossipSub(ctx, n.host,
+		pubsub.WithPeerScore(standing(n.scores)),
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
@@ -58,7 +65,31 @@ func newGossip(ctx context.Context, h host.Host) (*gossip, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gossip{router: router, self: h.ID(), topics: map[string]*topic{}}, nil
+	return &gossip{
+		router: router, self: n.host.ID(), blame: n.blame,
+		pace: p2p.NewPace[peer.ID](gossipPerSecond, gossipBurst, maxPaced), topics: map[string]*topic{},
+	}, nil
+}
+
+// standing tells gossip how peers behave, here and in what it counts itself: whose
+// standing is bad is not listened to and not told anything.
+func standing(s *scores) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
+	return &pubsub.PeerScoreParams{
+			SkipAtomicValidation:      true,
+			AppSpecificScore:          s.rating,
+			AppSpecificWeight:         1,
+			BehaviourPenaltyWeight:    -1,
+			BehaviourPenaltyThreshold: 6,
+			BehaviourPenaltyDecay:     0.99,
+			DecayInterval:             time.Second,
+			DecayToZero:               0.01,
+			RetainScore:               banTime,
+		}, &pubsub.PeerScoreThresholds{
+			SkipAtomicValidation: true,
+			GossipThreshold:      -banAt / 4,
+			PublishThreshold:     -banAt / 2,
+			GraylistThreshold:    -banAt * 3 / 4,
+		}
 }
 
 // messageID names a message by what it says and by its nonce.
@@ -96,7 +127,15 @@ func (g *gossip) join(name string) (*topic, error) {
 		if from == g.self {
 			return pubsub.ValidationAccept
 		}
-		return t.judge(m.Data)
+		if !g.pace.Allow(from, time.Now()) {
+			g.blame(from, faultSpam, "more messages than its share")
+			return pubsub.ValidationIgnore
+		}
+		v := t.judge(m.Data)
+		if v == pubsub.ValidationReject {
+			g.blame(from, faultGossip, "a message that no honest peer passes on")
+		}
+		return v
 	}
 	// Inline: a check costs less than the hand-over to another goroutine.
 	if err := g.router.RegisterTopicValidator(name, validate, pubsub.WithValidatorInline(true)); err != nil {

@@ -69,7 +69,7 @@ type Config struct {
 	// MaxConns bounds connections; above it the least used are closed. 0 means
 	// 4096, or 128 if Light.
 	MaxConns int
-	// MaxStreamsPerPeer bounds the streams with one peer. 0 means 4096.
+	// MaxStreamsPerPeer bounds the streams with one peer. 0 means 1024.
 	MaxStreamsPerPeer int
 	// Bootstrap gives the peers that all others are found from, which also serve as
 	// relays where they can; it is asked again and again and must not block. nil
@@ -101,6 +101,8 @@ type Network struct {
 	wide   *wide // nil in a network of known addresses
 	scores *scores
 	log    *slog.Logger
+	stall  time.Duration   // how long a reader may take nothing
+	first  time.Duration   // how soon a stranger must say something on its stream
 	ctx    context.Context // of handlers; cancelled by Close
 	stop   context.CancelFunc
 	wg     sync.WaitGroup // handlers, subscriptions and closing streams
@@ -124,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 		return nil, errors.New("libp2p: a network needs a key")
 	}
 	n := &Network{
-		self: cfg.Key.Public(), log: cfg.Log, scores: newScores(),
+		self: cfg.Key.Public(), log: cfg.Log, scores: newScores(), stall: stallTime, first: firstTime,
 		streams: map[*stream]struct{}{}, served: map[p2p.Protocol]bool{},
 	}
 	near := &neighbours{}
@@ -136,7 +138,7 @@ func New(ctx context.Context, cfg Config) (*Network, error) {
 		return nil, fmt.Errorf("libp2p: %w", err)
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
-	if n.gossip, err = newGossip(n.ctx, n.host); err != nil {
+	if n.gossip, err = newGossip(n.ctx, n); err != nil {
 		return nil, fmt.Errorf("libp2p: gossip: %w", errors.Join(err, n.Close()))
 	}
 	if n.wide != nil {
@@ -184,7 +186,7 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	if c.MaxStreamsPerPeer == 0 {
-		c.MaxStreamsPerPeer = 4096
+		c.MaxStreamsPerPeer = 1024
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -300,14 +302,31 @@ func (n *Network) serve(raw network.Stream, h p2p.Handler) {
 		raw.Reset()
 		return
 	}
+	if err := raw.Scope().ReserveMemory(streamBytes, network.ReservationPriorityHigh); err != nil {
+		n.log.Debug("stream refused", "peer", key, "err", err)
+		raw.Reset()
+		return
+	}
 	s, ok := n.open(raw, key)
 	if !ok {
 		raw.Reset()
 		return
 	}
+	s.opened = time.Now()
 	defer n.wg.Done()
 	defer s.Close()
 	h(n.ctx, s)
+}
+
+// blame counts a peer's fault; who has too many is cut off and shut out for a while.
+func (n *Network) blame(id peer.ID, weight float64, why string) {
+	n.log.Debug("peer misbehaves", "peer", id, "why", why)
+	if !n.scores.blame(id, weight) {
+		return
+	}
+	n.log.Warn("peer is shut out", "peer", id, "for", banTime, "why", why)
+	// Not from here: the caller may be one of the connection's own goroutines.
+	n.spawn(func(context.Context) { n.host.Network().ClosePeer(id) })
 }
 
 // open wraps a stream and counts one user of it in wg; false when the network

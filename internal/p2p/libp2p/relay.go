@@ -2,6 +2,7 @@ package libp2p
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -228,7 +229,7 @@ func (w *wide) through(relay peer.AddrInfo) []multiaddr.Multiaddr {
 	}
 	least := w.scope()
 	var out []multiaddr.Multiaddr
-	for _, a := range multiaddr.Unique(append(relay.Addrs, w.host.Peerstore().Addrs(relay.ID)...)) {
+	for _, a := range multiaddr.Unique(append(slices.Clone(relay.Addrs), w.host.Peerstore().Addrs(relay.ID)...)) {
 		if !isRelayed(a) && scopeOf(a) >= least && len(out) < addrsPerRelay {
 			out = append(out, a.Encapsulate(circuit))
 		}

@@ -2,6 +2,7 @@ package libp2p
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -28,6 +30,14 @@ const (
 	// blocked in Send for ever.
 	lingerTime  = 5 * time.Second
 	lingerBytes = 1 << 20
+	// Unless a role sets deadlines of its own: how soon a stranger must say something
+	// on a stream that it opened, how long a frame may take to come, and how long a
+	// reader may take nothing.
+	firstTime = time.Minute
+	frameTime = 5 * time.Minute
+	stallTime = 2 * time.Minute
+	// streamBytes is what a stream costs besides what is in flight.
+	streamBytes = 2*bufferBytes + 8<<10
 )
 
 var errStreamClosed = errors.New("stream is closed")
@@ -43,6 +53,9 @@ type stream struct {
 	r      *bufio.Reader
 	broken error // why no frame can be read any more; io.EOF at the good end
 
+	own     atomic.Bool  // a role set a deadline
+	armed   atomic.Int64 // when the deadline of writing was set, in Unix nanoseconds
+	opened  time.Time    // when a stranger opened it; zero after its first frame; guarded by readMu
 	closing sync.Once
 	closed  chan struct{}
 }
@@ -50,12 +63,27 @@ type stream struct {
 var _ p2p.Stream = (*stream)(nil)
 
 func newStream(n *Network, raw network.Stream, key sign.PublicKey) *stream {
-	return &stream{
+	s := &stream{
 		net: n, raw: raw, peer: key,
 		r:      bufio.NewReaderSize(raw, bufferBytes),
-		w:      bufio.NewWriterSize(raw, bufferBytes),
 		closed: make(chan struct{}),
 	}
+	s.w = bufio.NewWriterSize(writer{s}, bufferBytes)
+	return s
+}
+
+// writer writes what is buffered; a reader that takes nothing for too long breaks the
+// stream.
+type writer struct{ *stream }
+
+func (w writer) Write(b []byte) (int, error) {
+	if now := time.Now(); !w.own.Load() && now.UnixNano()-w.armed.Load() > int64(w.net.stall/4) {
+		w.armed.Store(now.UnixNano())
+		if err := w.raw.SetWriteDeadline(now.Add(w.net.stall)); err != nil {
+			return 0, err
+		}
+	}
+	return w.raw.Write(b)
 }
 
 // Peer implements p2p.Stream.
@@ -95,6 +123,9 @@ func (s *stream) Receive() ([]byte, error) {
 	if s.broken != nil {
 		return nil, s.broken
 	}
+	if !s.opened.IsZero() {
+		s.within(s.opened.Add(s.net.first))
+	}
 	head, err := s.r.Peek(1)
 	if len(head) == 0 {
 		if err == io.EOF {
@@ -102,10 +133,20 @@ func (s *stream) Receive() ([]byte, error) {
 		}
 		return nil, s.failure(err)
 	}
+	part := !s.whole()
+	if part {
+		s.within(time.Now().Add(frameTime))
+	}
 	frame, err := p2p.ReadFrame(s.r)
 	if err != nil {
 		s.broken = s.failure(err)
+		if errors.Is(err, p2p.ErrFrame) {
+			s.net.blame(s.raw.Conn().RemotePeer(), faultFrame, "a frame over its bound")
+		}
 		return nil, s.broken
+	}
+	if s.opened = (time.Time{}); part {
+		s.within(time.Time{})
 	}
 	return frame, nil
 }
@@ -118,8 +159,29 @@ func (s *stream) CloseWrite() error {
 	return s.failure(s.raw.CloseWrite())
 }
 
+// whole reports whether the next frame has come entirely.
+func (s *stream) whole() bool {
+	have := s.r.Buffered()
+	if have < 4 {
+		return false
+	}
+	head, err := s.r.Peek(4)
+	return err == nil && uint32(have-4) >= binary.BigEndian.Uint32(head)
+}
+
+// within bounds reading, unless the role does.
+func (s *stream) within(t time.Time) {
+	if !s.own.Load() {
+		s.raw.SetReadDeadline(t)
+	}
+}
+
 // SetDeadline implements p2p.Stream.
-func (s *stream) SetDeadline(t time.Time) error { return s.failure(s.raw.SetDeadline(t)) }
+func (s *stream) SetDeadline(t time.Time) error {
+	s.own.Store(!t.IsZero())
+	s.armed.Store(0)
+	return s.failure(s.raw.SetDeadline(t))
+}
 
 // Close implements p2p.Stream. It does not block, may be called while others
 // send or receive, which then fail, and does not flush.

@@ -69,6 +69,10 @@ type wide struct {
 	kick  chan struct{} // connections came or went
 	since time.Time
 
+	bootMu   sync.Mutex // guards bootNow and bootRead
+	bootNow  []peer.AddrInfo
+	bootRead time.Time
+
 	mu      sync.Mutex // guards everything below
 	public  bool       // anybody may dial this node
 	proven  bool       // … and somebody tried
@@ -172,18 +176,24 @@ func (w *wide) newDHT() (*dht.IpfsDHT, error) {
 	)
 }
 
-// bootstrap are the peers that others are found from.
+// bootstrap are the peers that others are found from, as of a second ago at most.
 func (w *wide) bootstrap() []peer.AddrInfo {
-	var out []peer.AddrInfo
+	w.bootMu.Lock()
+	defer w.bootMu.Unlock()
+	if time.Since(w.bootRead) < bootstrapPause && !w.bootRead.IsZero() {
+		return w.bootNow
+	}
+	w.bootRead, w.bootNow = time.Now(), nil
 	peers := w.cfg.Bootstrap()
 	for _, p := range peers[:min(len(peers), maxBootstrap)] {
-		id, err := idOf(p.Key)
-		if err != nil || (w.host != nil && id == w.host.ID()) {
+		if p.Key == w.cfg.Key.Public() {
 			continue
 		}
-		out = append(out, peer.AddrInfo{ID: id, Addrs: parseAddrs(p.Addrs, w.log)})
+		if id, err := idOf(p.Key); err == nil {
+			w.bootNow = append(w.bootNow, peer.AddrInfo{ID: id, Addrs: parseAddrs(p.Addrs, w.log)})
+		}
 	}
-	return out
+	return w.bootNow
 }
 
 // scope is how far the network's addresses reach: its bootstrap peers' are an
