@@ -1,13 +1,14 @@
 // Package cosmos is the ledger on the real chain: it signs and sends transactions,
-// asks the modules' queries and reads events, over CometBFT's RPC or inside the
-// node's own process.
+// asks the modules' queries and reads events, over CometBFT's RPC, inside the node's
+// own process, or through any other Node.
 //
 // It promises what the port promises: Submit re-sends until included, also after a
 // crash of the node; Follow reads the results of every height, exact and
 // resumable, with the node's block events as a wake-up only; an answer of a Reader
 // is never older than the last Submit that returned. It holds keys in memory,
 // never in files. It never imports the application, so that a program that only
-// speaks to a chain stays small, and it trusts its node: it checks no proofs.
+// speaks to a chain stays small, and it trusts its Node: it checks no proofs. Where
+// that must not be, ledger/light is a Node that does.
 package cosmos
 
 import (
@@ -18,11 +19,10 @@ import (
 	"sync"
 	"time"
 
+	abci "github.com/cometbft/cometbft/abci/types"
 	rpcclient "github.com/cometbft/cometbft/rpc/client"
 	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
 	ctypes "github.com/cometbft/cometbft/rpc/core/types"
-	cmttypes "github.com/cometbft/cometbft/types"
-
 	"github.com/cosmos/cosmos-sdk/crypto/keys/secp256k1"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
 
@@ -31,19 +31,39 @@ import (
 	registry "github.com/gotong-network/gotong/x/registry/types"
 )
 
-// How often the node is asked what height it has, if its events do not tell.
-const (
-	pollWithEvents    = 500 * time.Millisecond
-	pollWithoutEvents = 50 * time.Millisecond
-	callTimeout       = 10 * time.Second
-)
+const callTimeout = 10 * time.Second // the patience with one call
+
+// Node is what a Client needs of whoever knows the chain. Its methods are called from
+// any goroutine.
+type Node interface {
+	// Status is the chain as the node knows it.
+	Status(ctx context.Context) (ledger.Status, error)
+	// Query answers a gRPC query of the latest state; the answer has its height.
+	Query(ctx context.Context, path string, request []byte) (*abci.ResponseQuery, error)
+	// Block and Results give a height that Watch has told, ledger.ErrPruned if it is
+	// no longer kept. What they return is shared: nobody changes it.
+	Block(ctx context.Context, height int64) (ledger.Block, error)
+	Results(ctx context.Context, height int64) (map[[32]byte]Result, error)
+	// Broadcast hands a transaction over and gives the answer of the node's check. An
+	// error leaves it unknown whether it was taken.
+	Broadcast(ctx context.Context, tx []byte) (*ctypes.ResultBroadcastTx, error)
+	// Watch tells every height whose state can be read, as they come, until ctx ends;
+	// heights may be left out.
+	Watch(ctx context.Context, tell func(height int64))
+}
+
+// Result is how a transaction ended.
+type Result struct {
+	Codespace string
+	Code      uint32
+	Log       string
+}
 
 // Client is the ledger of one node. It is safe for concurrent use.
 type Client struct {
-	rpc    rpcclient.Client
+	node   Node
 	cancel context.CancelFunc
 	done   sync.WaitGroup
-	blocks cache
 	hangup func() // ends the connection, if it is ours
 	memo   string // of this client's transactions: another's with the same content is another transaction
 
@@ -63,7 +83,7 @@ func Dial(url string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("chain at %s: %w", url, err)
 	}
-	return newClient(c, func() {
+	return newClient(newRPCNode(c), func() {
 		if c.IsRunning() {
 			// A connection that is gone needs no goodbye.
 			_ = c.Stop()
@@ -73,13 +93,15 @@ func Dial(url string) (*Client, error) {
 
 // New speaks to a node in this process through its own client (chainnode.Node's
 // Client).
-func New(c rpcclient.Client) *Client { return newClient(c, func() {}) }
+func New(c rpcclient.Client) *Client { return Over(newRPCNode(c)) }
 
-func newClient(rpc rpcclient.Client, hangup func()) *Client {
+// Over speaks to the chain through a Node.
+func Over(n Node) *Client { return newClient(n, func() {}) }
+
+func newClient(n Node, hangup func()) *Client {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Client{rpc: rpc, cancel: cancel, hangup: hangup, memo: rand.Text(), accounts: make(map[work.Address]*account), newTip: make(chan struct{})}
-	c.blocks.fetch = c.fetch
-	c.done.Go(func() { c.watch(ctx) })
+	c := &Client{node: n, cancel: cancel, hangup: hangup, memo: rand.Text(), accounts: make(map[work.Address]*account), newTip: make(chan struct{})}
+	c.done.Go(func() { n.Watch(ctx, c.raise) })
 	return c
 }
 
@@ -130,53 +152,14 @@ func (c *Client) chainID(ctx context.Context) (string, error) {
 	if chain != "" {
 		return chain, nil
 	}
-	s, err := c.rpc.Status(ctx)
+	s, err := c.node.Status(ctx)
 	if err != nil {
-		return "", unreachable(ctx, err)
+		return "", err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.chain = s.NodeInfo.Network
+	c.chain = s.Chain
 	return c.chain, nil
-}
-
-// watch keeps the tip until ctx ends. A block's event is told after its state was
-// committed; without events the application is asked.
-func (c *Client) watch(ctx context.Context) {
-	events, unsubscribe := c.subscribe(ctx)
-	defer func() { unsubscribe() }()
-	for {
-		wait := pollWithEvents
-		if events == nil {
-			wait = pollWithoutEvents
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case e, ok := <-events:
-			if !ok {
-				events = nil
-			} else if h, ok := e.Data.(cmttypes.EventDataNewBlockHeader); ok {
-				c.raise(h.Header.Height)
-			}
-		case <-time.After(wait):
-			c.ask(ctx)
-			if events == nil {
-				unsubscribe()
-				events, unsubscribe = c.subscribe(ctx)
-			}
-		}
-	}
-}
-
-// ask raises the tip to what the application has committed.
-func (c *Client) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	// An unreachable node is asked again soon.
-	if r, err := c.rpc.ABCIInfo(ctx); err == nil {
-		c.raise(r.Response.LastBlockHeight)
-	}
 }
 
 func (c *Client) raise(height int64) {
@@ -221,32 +204,5 @@ func (c *Client) await(ctx context.Context, height int64, patience time.Duration
 			return errTimeout
 		case <-newer:
 		}
-	}
-}
-
-// subscribe asks for a wake-up at every block. A node that cannot be reached or
-// gives none is polled instead.
-func (c *Client) subscribe(ctx context.Context) (<-chan ctypes.ResultEvent, func()) {
-	nothing := func() {}
-	if s, ok := c.rpc.(interface {
-		IsRunning() bool
-		Start() error
-	}); ok && !s.IsRunning() {
-		if err := s.Start(); err != nil {
-			return nil, nothing
-		}
-	}
-	name, query := "ledger-"+rand.Text(), cmttypes.EventQueryNewBlockHeader.String()
-	call, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	events, err := c.rpc.Subscribe(call, name, query, 64)
-	if err != nil {
-		return nil, nothing
-	}
-	return events, func() {
-		call, cancel := context.WithTimeout(context.Background(), callTimeout)
-		defer cancel()
-		// A node that is gone has no subscription left.
-		_ = c.rpc.Unsubscribe(call, name, query)
 	}
 }

@@ -20,17 +20,7 @@ import (
 )
 
 // Status implements ledger.Reader.
-func (c *Client) Status(ctx context.Context) (ledger.Status, error) {
-	s, err := c.rpc.Status(ctx)
-	if err != nil {
-		return ledger.Status{}, unreachable(ctx, err)
-	}
-	info, err := c.rpc.ABCIInfo(ctx)
-	if err != nil {
-		return ledger.Status{}, unreachable(ctx, err)
-	}
-	return ledger.Status{Chain: s.NodeInfo.Network, Height: info.Response.LastBlockHeight, Time: s.SyncInfo.LatestBlockTime, CatchingUp: s.SyncInfo.CatchingUp}, nil
-}
+func (c *Client) Status(ctx context.Context) (ledger.Status, error) { return c.node.Status(ctx) }
 
 // Params implements ledger.Reader.
 func (c *Client) Params(ctx context.Context) (p lifecycle.Params, err error) {
@@ -196,12 +186,12 @@ func (c *Client) query(ctx context.Context, path string, req, res proto.Message)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", path, err)
 	}
-	r, err := c.rpc.ABCIQuery(ctx, path, data)
+	a, err := c.node.Query(ctx, path, data)
 	if err != nil {
-		return 0, unreachable(ctx, err)
+		return 0, err
 	}
 	tip, _ := c.height()
-	switch a := r.Response; {
+	switch {
 	case a.Code == 0:
 		c.raise(a.Height)
 		if err := proto.Unmarshal(a.Value, res); err != nil {

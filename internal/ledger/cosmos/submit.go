@@ -207,7 +207,7 @@ var (
 // broadcast hands p to the node. No error means that the node may have it: a call
 // without an answer counts as that, since p is sent again until it is included.
 func (a *account) broadcast(ctx context.Context, p *pending) error {
-	r, err := a.client.rpc.BroadcastTxSync(ctx, p.bytes)
+	r, err := a.client.node.Broadcast(ctx, p.bytes)
 	switch {
 	case err != nil && strings.Contains(err.Error(), "already exists in cache"):
 		return nil
@@ -302,13 +302,13 @@ func (a *account) follow(ctx context.Context, p *pending) (ledger.Included, erro
 		} else if err != nil {
 			return ledger.Included{}, err
 		}
-		b, err := a.client.block(ctx, height)
+		results, err := retried(ctx, height, a.client.node.Results)
 		if err != nil {
 			return ledger.Included{}, err
 		}
-		if r, ok := b.results[p.hash]; ok {
+		if r, ok := results[p.hash]; ok {
 			a.forget(p)
-			if _, wrong := sequenceWanted(r.codespace, r.code, r.log); !wrong {
+			if _, wrong := sequenceWanted(r.Codespace, r.Code, r.Log); !wrong {
 				return landed(p, height, r)
 			}
 			// One before it failed, so it was not executed. But its bytes are public now,
@@ -326,12 +326,12 @@ func (a *account) forget(p *pending) {
 }
 
 // landed is the end of a transaction that was executed in a block.
-func landed(p *pending, height int64, r result) (ledger.Included, error) {
+func landed(p *pending, height int64, r Result) (ledger.Included, error) {
 	in := ledger.Included{Height: height, TxHash: fmt.Sprintf("%X", p.hash)}
-	if r.code == 0 {
+	if r.Code == 0 {
 		return in, nil
 	}
-	return in, refusal(r.codespace, r.code, r.log)
+	return in, refusal(r.Codespace, r.Code, r.Log)
 }
 
 // late looks after a transaction that is in no block below height: it is sent
