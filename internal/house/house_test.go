@@ -42,6 +42,7 @@ var allowed = []struct {
 	{"internal/ledger/ledgertest", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
 	{"internal/ledger/fake", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
 	{"internal/ledger/cosmos", []string{"work", "sign", "lifecycle", "x/", "internal/ledger"}},
+	{"internal/ledger/light", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos"}},   // the same ledger over nodes that are not trusted
 	{"internal/ledger/keepers", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos"}}, // the chain's messages are ledger/cosmos's
 	{"internal/chainnode", []string{"work", "sign", "lifecycle", "x/", "app"}},
 	{"internal/runtime/runtimetest", []string{"work", "internal/runtime", "internal/blob"}},
@@ -92,7 +93,7 @@ var only = map[string][]string{
 	"internal/demoscene":     {"internal/cli", "internal/localnet", "bench", "e2e"},
 	"internal/runtime/wasm":  {"cmd/gotong", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/p2p/libp2p":    {"internal/node", "internal/localnet", "internal/cli", "internal/client", "bench", "e2e"},
-	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
+	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/ledger/light", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 }
 
 type pkg struct {
