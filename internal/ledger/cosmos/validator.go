@@ -65,18 +65,18 @@ func (c *Client) beaconKey(ctx context.Context, s *staking.Validator, v *Validat
 	if err != nil {
 		return err
 	}
-	r, err := c.rpc.ABCIQuery(ctx, "/store/"+beacon.ModuleName+"/key", append([]byte{1}, address...))
+	r, err := c.node.Query(ctx, "/store/"+beacon.ModuleName+"/key", append([]byte{1}, address...))
 	if err != nil {
-		return unreachable(ctx, err)
+		return err
 	}
-	if r.Response.Code != 0 {
-		return fmt.Errorf("beacon key: the node answered: %s", r.Response.Log)
+	if r.Code != 0 {
+		return fmt.Errorf("beacon key: the node answered: %s", r.Log)
 	}
-	if len(r.Response.Value) == 0 {
+	if len(r.Value) == 0 {
 		return nil
 	}
 	var k beacon.Key
-	if err := json.Unmarshal(r.Response.Value, &k); err != nil {
+	if err := json.Unmarshal(r.Value, &k); err != nil {
 		return fmt.Errorf("beacon key: %w", err)
 	}
 	v.BeaconKey, v.BeaconHeight = k.Public, 0
