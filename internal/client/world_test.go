@@ -50,6 +50,7 @@ type world struct {
 	at      atomic.Pointer[p2p.Peer]
 	own     []work.Address
 	stopped func() // the running indexer
+	provs   map[work.Address]*provider.Provider
 }
 
 func newWorld(t *testing.T, edit ...func(*lifecycle.Params)) *world {
@@ -60,7 +61,7 @@ func newWorld(t *testing.T, edit ...func(*lifecycle.Params)) *world {
 	for _, f := range edit {
 		f(&p)
 	}
-	w := &world{t: t, hub: mem.NewHub(), key: newKey(t), blobs: blob.NewMem(), dir: t.TempDir()}
+	w := &world{t: t, hub: mem.NewHub(), key: newKey(t), blobs: blob.NewMem(), dir: t.TempDir(), provs: map[work.Address]*provider.Provider{}}
 	genesis := map[work.Address]work.Amount{}
 	for _, a := range []work.Address{"client", "owner", "a", "b", "c", "check-1", "check-2"} {
 		genesis[a] = 10_000 * gtg
@@ -154,6 +155,7 @@ func (w *world) provider(name work.Address, rt runtime.Runtime, wrap ...func(p2p
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.provs[name] = p
 	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(p.Output))
 	w.start(func(ctx context.Context) error {
 		defer net.Close()

@@ -27,6 +27,9 @@ import (
 // controllers are the ones that bound a worker.
 var controllers = []string{"memory", "pids", "cpu"}
 
+// accounting is version 1's controller that counts CPU time; version 2 always does.
+const accounting = "cpuacct"
+
 // groupPrefix, the owner's process number and a counter name a worker's group.
 const groupPrefix = "gotong-worker-"
 
@@ -124,7 +127,7 @@ func ownGroups(root string) (own ownFolders, err error) {
 			}
 		case "cgroup":
 			for c := range strings.SplitSeq(kind[2], ",") {
-				if path, ok := paths[c]; ok && slices.Contains(controllers, c) && own.v1[c] == "" {
+				if path, ok := paths[c]; ok && (c == accounting || slices.Contains(controllers, c)) && own.v1[c] == "" {
 					if dir, ok := below(path); ok {
 						own.v1[c] = dir
 					}
@@ -225,7 +228,7 @@ func enable(dir string, want []string) ([]string, error) {
 
 func (g *groups) useV1(own ownFolders, mode string) error {
 	err := errors.New("not mounted")
-	for _, c := range controllers {
+	for _, c := range append([]string{accounting}, controllers...) {
 		dir := own.v1[c]
 		if dir == "" {
 			continue
@@ -241,7 +244,8 @@ func (g *groups) useV1(own ownFolders, mode string) error {
 			err = fault
 		}
 	}
-	if len(g.parents) == 0 {
+	if len(g.parents) == 0 || len(g.parents) == 1 && g.parents[accounting] != "" {
+		clear(g.parents)
 		return err
 	}
 	g.version = 1

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	goruntime "runtime"
 	"strconv"
 	"sync"
@@ -132,6 +133,42 @@ func (r *Runtime) CPUTime() time.Duration {
 		sum += p.usedLocked()
 	}
 	return sum
+}
+
+// ErrNoGroup reports that no control group counts the workers.
+var ErrNoGroup = errors.New("no control group counts the workers")
+
+// GroupCPUTime is what all workers have used so far by the accounting of the control
+// group around them. Errors: ErrNoGroup.
+func (r *Runtime) GroupCPUTime() (time.Duration, error) {
+	if r.limits == nil || r.limits.group == nil {
+		return 0, ErrNoGroup
+	}
+	return r.limits.group.cpuTime()
+}
+
+// cpuTime is what the group's processes have used so far.
+func (g *group) cpuTime() (time.Duration, error) {
+	if g.version == 1 {
+		if !g.has(accounting) {
+			return 0, ErrNoGroup
+		}
+		f, err := words(filepath.Join(g.dirs[accounting], "cpuacct.usage"))
+		if err != nil || len(f) != 1 {
+			return 0, fmt.Errorf("cpuacct.usage: %q, %w", f, err)
+		}
+		ns, err := strconv.ParseInt(f[0], 10, 64)
+		return time.Duration(ns), err
+	}
+	if !g.has("cpu") {
+		return 0, ErrNoGroup
+	}
+	f, err := words(filepath.Join(g.dirs["cpu"], "cpu.stat"))
+	if err != nil || len(f) < 2 || f[0] != "usage_usec" {
+		return 0, fmt.Errorf("cpu.stat: %q, %w", f, err)
+	}
+	us, err := strconv.ParseInt(f[1], 10, 64)
+	return time.Duration(us) * time.Microsecond, err
 }
 
 // Memory is what all workers hold now, in bytes.

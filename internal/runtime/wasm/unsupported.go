@@ -51,6 +51,12 @@ func (*Runtime) Limit(float64, uint64, bool) error { return ErrUnsupported }
 // CPUTime is 0.
 func (*Runtime) CPUTime() time.Duration { return 0 }
 
+// ErrNoGroup reports that no control group counts the workers.
+var ErrNoGroup = ErrUnsupported
+
+// GroupCPUTime gives ErrNoGroup.
+func (*Runtime) GroupCPUTime() (time.Duration, error) { return 0, ErrNoGroup }
+
 // Memory is 0.
 func (*Runtime) Memory() uint64 { return 0 }
 
