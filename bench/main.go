@@ -59,6 +59,9 @@ var bars = []struct {
 	{"digest_rate", "GB/s", ">=", 1},
 	{"rewrite_rate", "MB/s", ">=", 20},
 	{"check_cpu", "x", "<=", 1.10},
+	{"blob_vs_tls", "x", ">=", 0.5},
+	{"blob_cpu_vs_tls", "x", "<=", 2},
+	{"blob_rss", "MB", "<=", 100},
 }
 
 // measures run in this order; each fills in its rows. The longest is last.
@@ -85,6 +88,8 @@ var measures = []struct {
 	{[]string{"cpu_share"}, cpuShare},
 	{[]string{"digest_rate"}, digestRate},
 	{[]string{"rewrite_rate"}, rewriteRate},
+	{[]string{"blob_vs_tls", "blob_cpu_vs_tls"}, blobVersusTLS},
+	{[]string{"blob_rss"}, blobRSS},
 	{[]string{"check_cpu"}, checkCPU},
 }
 
@@ -124,7 +129,12 @@ func (b *bench) size(n, quick int) int {
 func main() {
 	wasm.MaybeWorker() // sandbox workers are this executable
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	var err error
+	if role := os.Getenv(blobEndEnv); role != "" {
+		err = blobMain(ctx, role)
+	} else {
+		err = run(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

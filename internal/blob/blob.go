@@ -51,19 +51,17 @@ type Local interface {
 	// PutMany stores many blobs with one sync for the small ones; all or an
 	// error, after which any of them may be stored.
 	PutMany(ctx context.Context, datas [][]byte) ([]work.BlobID, error)
-	// Begin makes room for a blob that arrives in parts.
-	Begin(b work.BlobID) (Partial, error)
+	// Begin makes room for a blob of more than 64 KiB that arrives in groups, or takes
+	// up what an earlier try left of it. All who begin one blob share it; each ends
+	// with Close.
+	Begin(b work.BlobID) (*Part, error)
 }
 
-// Partial is a blob that arrives in parts. Its user writes only bytes that are
-// verified, each of them once, and ends it with Commit or Abort. One goroutine.
-type Partial interface {
-	// WriteAt keeps a part; ErrFull if there is no space.
-	io.WriterAt
-	// Commit makes the blob present; an error unless every byte was written.
-	Commit() error
-	// Abort forgets what was written. After Commit it does nothing.
-	Abort()
+// Sharer is a Local that gives on what it has of blobs that are not whole yet.
+type Sharer interface {
+	// Pending gives an unfinished blob that somebody fetches now, nil if nobody does;
+	// the caller closes it.
+	Pending(b work.BlobID) *Part
 }
 
 // Fetcher brings blobs from holders.

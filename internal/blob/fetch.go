@@ -53,7 +53,9 @@ type flight struct {
 	done   chan struct{}
 	err    error // set when done is closed
 
-	holders []p2p.Peer // guarded by the fetcher's mu, like waiters
+	more chan struct{} // told when holders came
+
+	holders Holders // guarded by the fetcher's mu, like waiters
 	waiters int
 }
 
@@ -77,7 +79,7 @@ func NewFetcher(net p2p.Network, store Local, opts FetcherOptions) *NetFetcher {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &NetFetcher{
-		net: net, store: store, opts: opts, puller: newPuller(store),
+		net: net, store: store, opts: opts, puller: &puller{store},
 		flights: map[work.BlobID]*flight{}, sessions: map[sign.PublicKey]*pooled{},
 	}
 	f.ctx, f.stop = context.WithCancel(context.Background())
@@ -87,6 +89,12 @@ func NewFetcher(net p2p.Network, store Local, opts FetcherOptions) *NetFetcher {
 // Fetch implements Fetcher. Ranges that came through are kept when a holder
 // fails, also for a later Fetch of the same blob.
 func (f *NetFetcher) Fetch(ctx context.Context, b work.BlobID, holders []p2p.Peer) error {
+	return f.FetchShared(ctx, b, Holders{Origins: holders})
+}
+
+// FetchShared is Fetch where siblings are known: others who fetch the same blob.
+// Large ones are fetched from several holders at a time and given on as they come.
+func (f *NetFetcher) FetchShared(ctx context.Context, b work.BlobID, holders Holders) error {
 	if f.store.Has(b) {
 		return nil
 	}
@@ -144,7 +152,6 @@ func (f *NetFetcher) Close() error {
 		s.close()
 	}
 	f.wg.Wait()
-	f.puller.downloads.close()
 	return nil
 }
 
@@ -156,7 +163,7 @@ func (f *NetFetcher) check(b work.BlobID) error {
 }
 
 // join waits with the others who want b, and brings its holders along.
-func (f *NetFetcher) join(b work.BlobID, holders []p2p.Peer) (*flight, error) {
+func (f *NetFetcher) join(b work.BlobID, h Holders) (*flight, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
@@ -164,11 +171,17 @@ func (f *NetFetcher) join(b work.BlobID, holders []p2p.Peer) (*flight, error) {
 	}
 	fl := f.flights[b]
 	if fl != nil && fl.ctx.Err() == nil {
-		fl.holders = append(fl.holders, unknown(fl.holders, holders)...)
+		fl.holders.Origins = append(fl.holders.Origins, unknown(fl.holders.Origins, h.Origins)...)
+		fl.holders.Siblings = append(fl.holders.Siblings, unknown(fl.holders.Siblings, h.Siblings)...)
 		fl.waiters++
+		select {
+		case fl.more <- struct{}{}:
+		default:
+		}
 		return fl, nil
 	}
-	fl = &flight{done: make(chan struct{}), holders: unknown(nil, holders), waiters: 1}
+	fl = &flight{done: make(chan struct{}), more: make(chan struct{}, 1), waiters: 1,
+		holders: Holders{unknown(nil, h.Origins), unknown(nil, h.Siblings)}}
 	fl.ctx, fl.cancel = context.WithCancel(f.ctx)
 	f.flights[b] = fl
 	f.wg.Go(func() { f.fly(b, fl) })
@@ -200,11 +213,16 @@ func (f *NetFetcher) leave(fl *flight) {
 }
 
 func (f *NetFetcher) fly(b work.BlobID, fl *flight) {
-	fl.err = f.collect(fl.ctx, []work.BlobID{b}, func() []p2p.Peer {
+	holders := func() Holders {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return fl.holders
-	})
+	}
+	if b.Size > groupSize {
+		fl.err = f.swarm(fl.ctx, b, holders, fl.more)
+	} else {
+		fl.err = f.collect(fl.ctx, []work.BlobID{b}, func() []p2p.Peer { return holders().Origins })
+	}
 	f.mu.Lock()
 	if f.flights[b] == fl {
 		delete(f.flights, b)
@@ -214,8 +232,8 @@ func (f *NetFetcher) fly(b work.BlobID, fl *flight) {
 	close(fl.done)
 }
 
-// collect asks holder after holder, and all of them again as long as anything
-// comes through. A holder that sent wrong bytes is not asked again.
+// collect asks holder after holder for small blobs, and all of them again as long as
+// anything comes through. A holder that sent wrong bytes is not asked again.
 func (f *NetFetcher) collect(ctx context.Context, ids []work.BlobID, holders func() []p2p.Peer) error {
 	reasons := map[sign.PublicKey]error{}
 	for {
@@ -263,7 +281,7 @@ func fetchError(ids []work.BlobID, holders []p2p.Peer, reasons map[sign.PublicKe
 // one that lay idle may have been closed by the other end.
 func (f *NetFetcher) from(ctx context.Context, h p2p.Peer, ids []work.BlobID) (rest []work.BlobID, moved int, err error) {
 	for {
-		s, reused, err := f.session(ctx, h, ids)
+		s, reused, err := f.session(ctx, h)
 		if err != nil {
 			return ids, moved, err
 		}
@@ -280,25 +298,17 @@ func (f *NetFetcher) from(ctx context.Context, h p2p.Peer, ids []work.BlobID) (r
 	}
 }
 
-// session gives a session to a holder: a shared one for small blobs, one of its
-// own for a large blob, which would make small ones wait. reused says that it was
-// there already.
-func (f *NetFetcher) session(ctx context.Context, h p2p.Peer, ids []work.BlobID) (s *session, reused bool, err error) {
-	shared := ids[0].Size <= groupSize
-	if shared {
-		if s := f.pooled(h); s != nil {
-			return s, true, nil
-		}
+// session gives the session that small blobs of a holder share; reused says that it
+// was there already.
+func (f *NetFetcher) session(ctx context.Context, h p2p.Peer) (s *session, reused bool, err error) {
+	if s := f.pooled(h); s != nil {
+		return s, true, nil
 	}
 	stream, err := f.net.Dial(ctx, h, p2p.ProtocolBlob)
 	if err != nil {
 		return nil, false, err
 	}
-	s = newSession(stream, f.opts.StallTime)
-	if shared {
-		return f.share(h, s)
-	}
-	return s, false, nil
+	return f.share(h, newSession(stream, f.opts.StallTime))
 }
 
 func (f *NetFetcher) pooled(h p2p.Peer) *session {

@@ -17,15 +17,22 @@ const memBytes = 1 << 30
 
 // Mem keeps blobs in memory, at most 1 GiB: for tests of those who use a store.
 type Mem struct {
-	mu    sync.Mutex // guards blobs
+	trees *trees
+
+	mu    sync.Mutex // guards blobs and parts
 	blobs map[work.BlobID][]byte
+	parts map[work.BlobID]*memUsed
 	space space
 }
 
 var _ Local = (*Mem)(nil)
 
 // NewMem gives an empty store.
-func NewMem() *Mem { return &Mem{blobs: map[work.BlobID][]byte{}, space: space{max: memBytes}} }
+func NewMem() *Mem {
+	m := &Mem{blobs: map[work.BlobID][]byte{}, parts: map[work.BlobID]*memUsed{}, space: space{max: memBytes}}
+	m.trees = newTrees(m)
+	return m
+}
 
 // Has implements Store.
 func (m *Mem) Has(b work.BlobID) bool {
@@ -96,12 +103,74 @@ func (m *Mem) PutReader(r io.Reader, maxBytes uint64) (work.BlobID, error) {
 	return m.Put(data)
 }
 
+// memUsed is an unfinished blob.
+type memUsed struct {
+	*Part
+	users int
+}
+
 // Begin implements Local.
-func (m *Mem) Begin(b work.BlobID) (Partial, error) {
-	if b.Size > memBytes {
-		return nil, fmt.Errorf("%w: %s", ErrFull, b)
+func (m *Mem) Begin(b work.BlobID) (*Part, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if u := m.parts[b]; u != nil && u.open() {
+		u.users++
+		return u.Part, nil
 	}
-	return &smallPartial{b: b, data: make([]byte, b.Size), put: m.Put}, nil
+	if err := m.space.take(b.Size); err != nil {
+		return nil, err
+	}
+	u := &memUsed{NewPart(b, make(memPart, b.Size), m), 1}
+	m.parts[b] = u
+	return u.Part, nil
+}
+
+// Pending implements Sharer.
+func (m *Mem) Pending(b work.BlobID) *Part {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.parts[b]
+	if u == nil || u.users == 0 || !u.open() {
+		return nil
+	}
+	u.users++
+	return u.Part
+}
+
+// WholePart implements PartEnd.
+func (m *Mem) WholePart(p *Part, _ bool) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !p.Finish() {
+		return nil
+	}
+	if m.blobs[p.b] != nil {
+		m.space.free(p.b.Size)
+		return nil
+	}
+	m.blobs[p.b] = p.data.(memPart)
+	m.trees.put(p.b, p.tree)
+	return nil
+}
+
+// LeavePart implements PartEnd. What is unfinished stays until somebody takes it up
+// or deletes it.
+func (m *Mem) LeavePart(p *Part) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.parts[p.b]
+	if u == nil || u.Part != p {
+		return
+	}
+	if u.users--; u.users > 0 {
+		return
+	}
+	if over := !p.open(); over || !p.Begun() {
+		delete(m.parts, p.b)
+		if !over {
+			m.space.free(p.b.Size)
+		}
+	}
 }
 
 // Delete implements Store.
@@ -112,6 +181,10 @@ func (m *Mem) Delete(bs ...work.BlobID) error {
 		if data, ok := m.blobs[b]; ok {
 			m.space.free(uint64(len(data)))
 			delete(m.blobs, b)
+		}
+		if p := m.parts[b]; p != nil && p.users == 0 {
+			m.space.free(b.Size)
+			delete(m.parts, b)
 		}
 	}
 	return nil

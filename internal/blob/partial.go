@@ -10,33 +10,13 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// filePartial is a file in tmp/ that becomes a blob.
+// filePartial is a file in tmp/ that becomes a blob: a stream whose name is known
+// at its end.
 type filePartial struct {
 	store   *FileStore
 	b       work.BlobID
 	f       *os.File
 	written uint64
-}
-
-// smallPartial collects a blob that goes to the database.
-type smallPartial struct {
-	b       work.BlobID
-	data    []byte
-	written uint64
-	put     func([]byte) (work.BlobID, error)
-}
-
-// Begin implements Local.
-func (s *FileStore) Begin(b work.BlobID) (Partial, error) {
-	if b.Size <= smallBytes {
-		return &smallPartial{b: b, data: make([]byte, b.Size), put: s.Put}, nil
-	}
-	p, err := s.create()
-	if err != nil {
-		return nil, err
-	}
-	p.b = b
-	return p, nil
 }
 
 // create makes an empty temporary file.
@@ -60,7 +40,7 @@ func (s *FileStore) create() (*filePartial, error) {
 	return p, nil
 }
 
-// WriteAt implements Partial.
+// WriteAt keeps a part; ErrFull if there is no space.
 func (p *filePartial) WriteAt(data []byte, off int64) (int, error) {
 	if err := p.store.space.take(uint64(len(data))); err != nil {
 		return 0, err
@@ -74,7 +54,7 @@ func (p *filePartial) WriteAt(data []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// Commit implements Partial: synced, then renamed, then the folder synced.
+// Commit makes the blob present: synced, then renamed, then the folder synced.
 func (p *filePartial) Commit() error {
 	if p.written != p.b.Size {
 		return fmt.Errorf("blob %s: %d bytes were written", p.b, p.written)
@@ -97,7 +77,7 @@ func (s *FileStore) publish(p *filePartial) error {
 		p.drop()
 		return nil
 	}
-	if err := s.rename(p.f.Name(), s.path(p.b)); err != nil {
+	if err := s.rename(p.f.Name(), s.path(p.b), true); err != nil {
 		p.drop()
 		return fmt.Errorf("store blob: %w", diskError(err))
 	}
@@ -107,9 +87,9 @@ func (s *FileStore) publish(p *filePartial) error {
 	return nil
 }
 
-// rename moves a file to its place for good, making the folder if it is the
-// first there.
-func (s *FileStore) rename(from, to string) error {
+// rename moves a file to its place, if durable for good, making the folder if it
+// is the first there.
+func (s *FileStore) rename(from, to string, durable bool) error {
 	err := os.Rename(from, to)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil {
@@ -120,13 +100,13 @@ func (s *FileStore) rename(from, to string) error {
 		}
 		err = os.Rename(from, to)
 	}
-	if err != nil {
+	if err != nil || !durable {
 		return err
 	}
 	return syncDir(filepath.Dir(to))
 }
 
-// Abort implements Partial.
+// Abort forgets what was written. After Commit it does nothing.
 func (p *filePartial) Abort() {
 	if p.end() {
 		p.f.Close()
@@ -159,27 +139,3 @@ func syncDir(dir string) error {
 	defer d.Close()
 	return d.Sync()
 }
-
-// WriteAt implements Partial.
-func (p *smallPartial) WriteAt(data []byte, off int64) (int, error) {
-	if off < 0 || off > int64(len(p.data)) || len(data) > len(p.data)-int(off) {
-		return 0, fmt.Errorf("blob %s: part outside of it", p.b)
-	}
-	p.written += uint64(len(data))
-	return copy(p.data[off:], data), nil
-}
-
-// Commit implements Partial.
-func (p *smallPartial) Commit() error {
-	if p.written != p.b.Size {
-		return fmt.Errorf("blob %s: %d bytes were written", p.b, p.written)
-	}
-	b, err := p.put(p.data)
-	if err == nil && b != p.b {
-		err = fmt.Errorf("%w: %s", ErrCorrupt, p.b)
-	}
-	return err
-}
-
-// Abort implements Partial.
-func (p *smallPartial) Abort() {}

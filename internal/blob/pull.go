@@ -3,30 +3,19 @@ package blob
 import (
 	"context"
 	"errors"
-	"sync"
 
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
 const (
-	// window is the most ranges of one large blob under way: 8 MiB.
-	window = 8
 	// batch is how many small blobs are asked for, and stored, at once; two
 	// batches are under way.
 	batch = 64
-	// keptDownloads is how many unfinished large blobs wait to be resumed.
-	keptDownloads = 8
 )
 
 // puller brings blobs into a store over sessions.
-type puller struct {
-	store     Local
-	downloads *downloads
-}
-
-func newPuller(store Local) *puller {
-	return &puller{store: store, downloads: &downloads{store: store}}
-}
+type puller struct{ store Local }
 
 // pulled is what came of one pull.
 type pulled struct {
@@ -91,7 +80,7 @@ func (p *puller) pullSmall(ctx context.Context, s *session, ids []work.BlobID, w
 		g := &group{which: which[:min(batch, len(which))]}
 		which = which[len(g.which):]
 		for _, i := range g.which {
-			g.calls = append(g.calls, &call{b: ids[i], n: ids[i].Size})
+			g.calls = append(g.calls, &call{kind: kindGet, b: ids[i], n: ids[i].Size})
 		}
 		if len(g.calls) > 0 {
 			g.err = s.get(g.calls...)
@@ -135,129 +124,19 @@ func (p *puller) storeSmall(ctx context.Context, s *session, ids []work.BlobID, 
 	}
 }
 
-// pullLarge brings the ranges that are missing yet. What came through is kept
-// for the next try if the blob does not become whole.
+// pullLarge brings what is missing of a blob from one holder. What came through is
+// kept for the next try if the blob does not become whole.
 func (p *puller) pullLarge(ctx context.Context, s *session, b work.BlobID) (moved int, err error) {
-	d, err := p.downloads.take(b)
+	part, err := p.store.Begin(b)
 	if err != nil {
 		return 0, err
 	}
-	before := d.left
-	err = d.run(ctx, s)
-	moved = before - d.left
-	if errors.Is(err, ErrFull) {
-		d.part.Abort() // the space is worth more than the ranges
-		return moved, err
+	defer part.Close()
+	d := newDownload(sign.PublicKey{}, part)
+	src := d.join(s.stream.Peer(), false)
+	err = d.drive(ctx, s, src)
+	if err == nil {
+		err = part.Commit(true)
 	}
-	if err != nil {
-		p.downloads.keep(d)
-		return moved, err
-	}
-	err = d.part.Commit()
-	d.part.Abort()
-	return moved, err
-}
-
-// download is a large blob that is not whole yet.
-type download struct {
-	b    work.BlobID
-	part Partial
-	done []bool // by range
-	left int    // ranges to come
-	buf  []byte // one range
-}
-
-func (d *download) run(ctx context.Context, s *session) error {
-	var out []*call // under way, in order
-	next, asked := 0, false
-	for d.left > 0 {
-		for ; len(out) < window && next < len(d.done); next++ {
-			if d.done[next] {
-				continue
-			}
-			off := uint64(next) * rangeBytes
-			c := &call{b: d.b, off: off, n: min(rangeBytes, d.b.Size-off), first: !asked}
-			asked = true
-			if err := s.get(c); err != nil {
-				return err
-			}
-			out = append(out, c)
-		}
-		if err := d.take(ctx, s, out[0]); err != nil {
-			return err
-		}
-		out = out[1:]
-	}
-	return nil
-}
-
-// take waits for a range, verifies and keeps it.
-func (d *download) take(ctx context.Context, s *session, c *call) error {
-	slice, err := s.wait(ctx, c)
-	if err != nil {
-		return err
-	}
-	if d.buf, err = appendVerified(d.buf[:0], d.b, c.off, c.n, slice); err != nil {
-		return err
-	}
-	if _, err := d.part.WriteAt(d.buf, int64(c.off)); err != nil {
-		return err
-	}
-	d.done[c.off/rangeBytes] = true
-	d.left--
-	return nil
-}
-
-// downloads keeps unfinished blobs, the oldest is given up first.
-type downloads struct {
-	store Local
-
-	mu     sync.Mutex // guards everything below
-	kept   []*download
-	closed bool
-}
-
-// take gives an unfinished blob to one user, or begins it.
-func (ds *downloads) take(b work.BlobID) (*download, error) {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	for i, d := range ds.kept {
-		if d.b == b {
-			ds.kept = append(ds.kept[:i], ds.kept[i+1:]...)
-			return d, nil
-		}
-	}
-	part, err := ds.store.Begin(b)
-	if err != nil {
-		return nil, err
-	}
-	n := int((b.Size + rangeBytes - 1) / rangeBytes)
-	return &download{b: b, part: part, done: make([]bool, n), left: n}, nil
-}
-
-// keep takes an unfinished blob back. One without a range is not worth keeping.
-func (ds *downloads) keep(d *download) {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	d.buf = nil
-	if ds.closed || d.left == len(d.done) {
-		d.part.Abort()
-		return
-	}
-	ds.kept = append(ds.kept, d)
-	if len(ds.kept) > keptDownloads {
-		ds.kept[0].part.Abort()
-		ds.kept = ds.kept[1:]
-	}
-}
-
-// close gives all of them up.
-func (ds *downloads) close() {
-	ds.mu.Lock()
-	defer ds.mu.Unlock()
-	ds.closed = true
-	for _, d := range ds.kept {
-		d.part.Abort()
-	}
-	ds.kept = nil
+	return src.moved, err
 }

@@ -51,7 +51,7 @@ func Server(store Local, opts ServerOptions) p2p.Handler {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &server{
-		store: store, opts: opts, answers: newAnswers(store), puller: newPuller(store),
+		store: store, opts: opts, answers: newAnswers(store), puller: &puller{store},
 		streams: map[sign.PublicKey]int{},
 	}
 	return s.handle
@@ -160,14 +160,45 @@ type answers struct {
 	trees *trees
 }
 
-func newAnswers(store Store) *answers { return &answers{store: store, trees: newTrees(store)} }
+func newAnswers(store Store) *answers {
+	switch s := store.(type) {
+	case *FileStore:
+		return &answers{store, s.trees}
+	case *Mem:
+		return &answers{store, s.trees}
+	}
+	return &answers{store, newTrees(store)}
+}
+
+// has says what is here of a blob.
+func (an *answers) has(b work.BlobID) []byte {
+	if an.store.Has(b) {
+		return encodeHas(hasAll, nil)
+	}
+	if part := an.pending(b); part != nil {
+		defer part.Close()
+		return encodeHas(hasSome, part.bitmap())
+	}
+	return encodeHas(hasNone, nil)
+}
+
+// pending gives an unfinished large blob, nil if there is none.
+func (an *answers) pending(b work.BlobID) *Part {
+	if l, ok := an.store.(Sharer); ok && b.Size > groupSize {
+		return l.Pending(b)
+	}
+	return nil
+}
 
 // frames are large buffers that are used again: answers to slow peers would
 // otherwise be the collector's work.
 var frames = sync.Pool{New: func() any {
-	buf := make([]byte, 0, 1+rangeBytes+rangeBytes/groupSize*parentSize+64*parentSize)
+	buf := make([]byte, 0, frameBytes)
 	return &buf
 }}
+
+// frameBytes holds the largest answer.
+const frameBytes = 1 + rangeBytes + rangeBytes/groupSize*parentSize + 64*parentSize
 
 // asked is the side of a stream that answers.
 type asked struct {
@@ -218,7 +249,7 @@ func (a *asked) read() {
 		if r.err != nil {
 			return
 		}
-		if r.request.kind == kindGet {
+		if r.request.kind == kindGet || r.request.kind == kindHave {
 			continue
 		}
 		select {
@@ -229,14 +260,21 @@ func (a *asked) read() {
 	}
 }
 
-// next answers gets until something else comes.
+// next answers gets and haves until something else comes.
 func (a *asked) next() (request, error) {
 	for {
 		r, err := a.receive()
-		if err != nil || r.kind != kindGet {
+		switch {
+		case err != nil:
 			return r, err
+		case r.kind == kindGet:
+			err = a.answer(r)
+		case r.kind == kindHave:
+			err = a.stream.Send(a.has(r.blob))
+		default:
+			return r, nil
 		}
-		if err := a.answer(r); err != nil {
+		if err != nil {
 			return r, err
 		}
 	}
@@ -288,6 +326,13 @@ func (a *asked) answer(r request) error {
 	return a.stream.Send(frame)
 }
 
+func (a *asked) has(b work.BlobID) []byte {
+	if a.allowed != nil && !a.allowed(b) {
+		return encodeHas(hasNone, nil)
+	}
+	return a.answers.has(b)
+}
+
 func (a *asked) appendSlice(dst []byte, r request) ([]byte, error) {
 	if a.allowed != nil && !a.allowed(r.blob) {
 		return dst, missing(r.blob)
@@ -297,6 +342,10 @@ func (a *asked) appendSlice(dst []byte, r request) ([]byte, error) {
 		return append(dst, data...), err
 	}
 	if a.openID != r.blob {
+		if part := a.answers.pending(r.blob); part != nil {
+			defer part.Close()
+			return part.appendSlice(dst, r.off, r.n)
+		}
 		a.closeOpen()
 		f, err := a.answers.store.Open(r.blob)
 		if err != nil {

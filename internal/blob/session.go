@@ -34,12 +34,20 @@ type session struct {
 	ended chan struct{} // closed by the reader at its end
 }
 
-// call is one get under way.
+// call is one get or have under way.
 type call struct {
+	kind   byte // kindGet or kindHave
 	b      work.BlobID
 	off, n uint64
 	first  bool        // of a large blob: the holder may have to hash it
 	answer chan []byte // the reply frame; of capacity 1
+}
+
+func (c *call) encode() []byte {
+	if c.kind == kindHave {
+		return encodeHave(c.b)
+	}
+	return encodeGet(c.b, c.off, c.n)
 }
 
 // newSession starts a session; a holder that answers nothing for stall loses it.
@@ -65,7 +73,7 @@ func (s *session) get(calls ...*call) error {
 		s.count(1)
 		select {
 		case s.pending <- c:
-			err = s.stream.Send(encodeGet(c.b, c.off, c.n))
+			err = s.stream.Send(c.encode())
 		case <-s.done:
 			return s.failure()
 		}
@@ -98,6 +106,29 @@ func (s *session) wait(ctx context.Context, c *call) ([]byte, error) {
 	}
 }
 
+// errEnough ends a wait for an answer that nobody needs any more.
+var errEnough = errors.New("enough")
+
+// waitOr gives the answer's frame, errEnough if enough is closed first, or what
+// ended the session.
+func (s *session) waitOr(ctx context.Context, c *call, enough <-chan struct{}) ([]byte, error) {
+	select {
+	case frame := <-c.answer:
+		return frame, nil
+	case <-enough:
+		return nil, errEnough
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.done:
+	}
+	select {
+	case frame := <-c.answer:
+		return frame, nil
+	default:
+		return nil, s.failure()
+	}
+}
+
 func (s *session) reply(c *call, frame []byte) ([]byte, error) {
 	slice, err := decodeReply(frame)
 	switch {
@@ -117,7 +148,7 @@ func (s *session) read() {
 		select {
 		case c := <-s.pending:
 			s.extend(s.patience(c))
-			frame, err := s.stream.Receive()
+			frame, err := s.receive(c)
 			if err != nil {
 				s.fail(err)
 				return
@@ -131,6 +162,28 @@ func (s *session) read() {
 		case <-s.done:
 			return
 		}
+	}
+}
+
+// bufferedReceiver is a stream that can receive into memory that is there.
+type bufferedReceiver interface {
+	ReceiveInto(buf []byte) ([]byte, error)
+}
+
+// receive reads a frame, a large one into a buffer that is used again.
+func (s *session) receive(c *call) ([]byte, error) {
+	r, ok := s.stream.(bufferedReceiver)
+	if !ok || c.n <= groupSize {
+		return s.stream.Receive()
+	}
+	return r.ReceiveInto(*frames.Get().(*[]byte))
+}
+
+// recycle takes a frame back that nobody looks at any more.
+func (s *session) recycle(frame []byte) {
+	if _, ok := s.stream.(bufferedReceiver); ok && cap(frame) >= frameBytes {
+		frame = frame[:0]
+		frames.Put(&frame)
 	}
 }
 

@@ -47,18 +47,23 @@ type Options struct {
 //
 //	small/              the database
 //	files/ab/ROOT-SIZE  one file a blob, by the first byte of its root
-//	tmp/                unfinished writes, dropped when the store opens
+//	tmp/                unfinished writes, dropped when the store opens, and
+//	                    unfinished blobs (Part), which are taken up again
 type FileStore struct {
 	dir   string
 	log   *slog.Logger
 	small *smallStore
 	space *space
 
-	naming sync.Mutex // held while a file gets or loses its name; before mu
+	trees *trees
+
+	parting sync.Mutex // held while a part's files are opened or dropped; before naming
+	naming  sync.Mutex // held while a file gets or loses its name; before mu
 
 	mu       sync.Mutex // guards everything below
 	closed   bool
 	files    map[work.BlobID]*file
+	parts    map[work.BlobID]*storedPart
 	partials map[*filePartial]struct{}
 }
 
@@ -81,8 +86,9 @@ func OpenStore(dir string, opts Options) (*FileStore, error) {
 	}
 	s := &FileStore{
 		dir: dir, log: opts.Log, space: &space{max: opts.MaxBytes},
-		files: map[work.BlobID]*file{}, partials: map[*filePartial]struct{}{},
+		files: map[work.BlobID]*file{}, parts: map[work.BlobID]*storedPart{}, partials: map[*filePartial]struct{}{},
 	}
+	s.trees = newTrees(s)
 	if err := os.MkdirAll(s.filesDir(), 0o700); err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
@@ -108,10 +114,7 @@ func (s *FileStore) path(b work.BlobID) string {
 
 // recover drops unfinished writes and counts what is there.
 func (s *FileStore) recover() error {
-	if err := os.RemoveAll(s.tmpDir()); err != nil {
-		return err
-	}
-	if err := os.Mkdir(s.tmpDir(), 0o700); err != nil {
+	if err := s.recoverTmp(); err != nil {
 		return err
 	}
 	return filepath.WalkDir(s.filesDir(), func(path string, e fs.DirEntry, err error) error {
@@ -273,10 +276,11 @@ func (s *FileStore) Put(data []byte) (work.BlobID, error) {
 	if s.file(b) != nil {
 		return b, nil
 	}
-	p, err := s.Begin(b)
+	p, err := s.create()
 	if err != nil {
 		return b, err
 	}
+	p.b = b
 	defer p.Abort()
 	if _, err := p.WriteAt(data, 0); err != nil {
 		return b, err
@@ -361,6 +365,9 @@ func (s *FileStore) Delete(bs ...work.BlobID) error {
 		} else if err := s.deleteFile(b); err != nil {
 			errs = append(errs, err)
 		}
+		s.parting.Lock()
+		s.forgetPart(b)
+		s.parting.Unlock()
 	}
 	return errors.Join(append(errs, s.small.delete(small))...)
 }
@@ -420,6 +427,9 @@ func (s *space) take(n uint64) error {
 	s.bytes += n
 	return nil
 }
+
+// room reserves n bytes of a store.
+func (s *FileStore) room(n uint64) error { return s.space.take(n) }
 
 // add counts what is there already, even over the bound.
 func (s *space) add(n uint64) {

@@ -146,38 +146,76 @@ func testStore(t *testing.T, s Local) {
 	}
 }
 
+// deliver keeps the range [off, off+n) of data in p, by its proof.
+func deliver(t testing.TB, p *Part, data []byte, off, n int) {
+	t.Helper()
+	n = min(n, len(data)-off)
+	tr, err := buildTree(p.b, bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slice, err := tr.appendSlice(nil, bytes.NewReader(data), p.b.Size, uint64(off), uint64(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pr proof
+	if err := pr.verify(p.b, uint64(off), uint64(n), slice); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.keep(&pr); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func testPartial(t *testing.T, s Local) {
 	before, _ := s.Size()
-	for _, size := range []int{100, 200_000} {
-		data := content(99, size)
-		b := work.BlobOf(data)
-		p, err := s.Begin(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := p.WriteAt(data[size/2:], int64(size/2)); err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Commit(); err == nil || s.Has(b) {
-			t.Fatalf("half a blob was stored (%v)", err)
-		}
-		p.Abort()
-		if p, err = s.Begin(b); err != nil {
-			t.Fatal(err)
-		}
-		for _, part := range [][2]int{{size / 2, size}, {0, size / 2}} {
-			if _, err := p.WriteAt(data[part[0]:part[1]], int64(part[0])); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := p.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		p.Abort()
-		wantGet(t, s, b, data)
-		if err := s.Delete(b); err != nil {
-			t.Fatal(err)
-		}
+	const size = 5*groupSize + 77
+	data := content(99, size)
+	b := work.BlobOf(data)
+	p, err := s.Begin(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q, err := s.Begin(b); err != nil || q != p {
+		t.Fatalf("a second user has another part: %v", err)
+	}
+	deliver(t, p, data, 3*groupSize, size)
+	if err := p.Commit(true); err == nil || s.Has(b) {
+		t.Fatalf("half a blob was stored (%v)", err)
+	}
+	if slice, err := p.appendSlice(nil, 3*groupSize, groupSize); err != nil {
+		t.Fatalf("what is here is not given on: %v", err)
+	} else if got, err := appendVerified(nil, b, 3*groupSize, groupSize, slice); err != nil || !bytes.Equal(got, data[3*groupSize:4*groupSize]) {
+		t.Fatalf("what is given on does not verify: %v", err)
+	}
+	if _, err := p.appendSlice(nil, 2*groupSize, 2*groupSize); !errors.Is(err, ErrMissing) {
+		t.Fatalf("a group that is not here: %v", err)
+	}
+	p.Close()
+	p.Close()
+	if p, err = s.Begin(b); err != nil { // goes on where it was
+		t.Fatal(err)
+	}
+	if p.left != 3 {
+		t.Fatalf("%d groups are missing, not 3", p.left)
+	}
+	deliver(t, p, data, 0, 3*groupSize)
+	if err := p.Commit(false); err != nil {
+		t.Fatal(err)
+	}
+	p.Close()
+	wantGet(t, s, b, data)
+	if err := s.Delete(b); err != nil {
+		t.Fatal(err)
+	}
+	other := content(98, size)
+	if p, err = s.Begin(work.BlobOf(other)); err != nil {
+		t.Fatal(err)
+	}
+	deliver(t, p, other, 0, groupSize)
+	p.Close()
+	if err := s.Delete(p.b); err != nil { // an unfinished one
+		t.Fatal(err)
 	}
 	if after, _ := s.Size(); after != before {
 		t.Fatalf("parts left %d bytes", after-before)

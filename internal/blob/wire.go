@@ -14,8 +14,10 @@ import (
 //	data    the slice that was asked for: Bao without its head, groups of 64 KiB
 //	missing nothing: the blob is not here
 //	end     one status for each blob of the offer
+//	have    blob (root 32, size 8): which of its groups are there; answered in order
+//	has     0: nothing; 2: all; 1 and a bitmap by group, lowest bit first: these
 //
-// Whoever opened the stream sends gets and offers. After an offer the sides
+// Whoever opened the stream sends gets, haves and offers. After an offer the sides
 // change places: the other end gets what it wants of the offer, says end, and
 // the opener goes on. Integers are big-endian. Ranges start at a multiple of
 // 64 KiB, are not empty, and are at most 1 MiB.
@@ -25,6 +27,15 @@ const (
 	kindData    = 3
 	kindMissing = 4
 	kindEnd     = 5
+	kindHave    = 6
+	kindHas     = 7
+)
+
+// What a has says.
+const (
+	hasNone = 0
+	hasSome = 1
+	hasAll  = 2
 )
 
 // maxOffer is the most blobs of one offer.
@@ -46,7 +57,7 @@ var errWire = errors.New("peer breaks the blob protocol")
 // request is a frame from whoever asks.
 type request struct {
 	kind  byte
-	blob  work.BlobID   // get
+	blob  work.BlobID   // get, have
 	off   uint64        // get, in bytes
 	n     uint64        // get, in bytes
 	offer []work.BlobID // offer
@@ -60,6 +71,33 @@ func encodeGet(b work.BlobID, off, n uint64) []byte {
 	e.U64(off)
 	e.U32(uint32(n))
 	return e.Bytes()
+}
+
+func encodeHave(b work.BlobID) []byte {
+	var e work.Encoder
+	e.U8(kindHave)
+	e.Blob(b)
+	return e.Bytes()
+}
+
+func encodeHas(state byte, have bitmap) []byte {
+	return append([]byte{kindHas, state}, have...)
+}
+
+// decodeHas reads the answer to a have.
+func decodeHas(b work.BlobID, frame []byte) (state byte, have bitmap, err error) {
+	if len(frame) < 2 || frame[0] != kindHas || frame[1] > hasAll {
+		return 0, nil, fmt.Errorf("%w: no answer to a have", errWire)
+	}
+	state, raw := frame[1], frame[2:]
+	if state != hasSome {
+		if len(raw) > 0 {
+			return 0, nil, fmt.Errorf("%w: %d bytes too many", errWire, len(raw))
+		}
+		return state, nil, nil
+	}
+	have, err = decodeBitmap(b, raw)
+	return state, have, err
 }
 
 func encodeOffer(bs []work.BlobID) []byte {
@@ -79,7 +117,7 @@ func encodeEnd(ss []status) []byte {
 	return frame
 }
 
-// decodeRequest reads a get, an offer or an end.
+// decodeRequest reads a get, a have, an offer or an end.
 func decodeRequest(frame []byte) (r request, err error) {
 	d := work.NewDecoder(frame)
 	switch r.kind = d.U8(); r.kind {
@@ -88,6 +126,8 @@ func decodeRequest(frame []byte) (r request, err error) {
 		if d.Err() == nil && !r.soundRange() {
 			return r, fmt.Errorf("%w: range %d+%d of %d bytes", errWire, r.off, r.n, r.blob.Size)
 		}
+	case kindHave:
+		r.blob = d.Blob()
 	case kindOffer:
 		for d.Left() > 0 && d.Err() == nil && len(r.offer) <= maxOffer {
 			r.offer = append(r.offer, d.Blob())

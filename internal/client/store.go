@@ -104,6 +104,7 @@ type store struct {
 
 	mu    sync.Mutex // guards everything below
 	blobs map[work.BlobID]*held
+	parts map[work.BlobID]*arriving
 }
 
 // held is one blob, for as many as hold it.
@@ -113,7 +114,9 @@ type held struct {
 	users   int
 }
 
-func newStore(dir string) *store { return &store{dir: dir, blobs: map[work.BlobID]*held{}} }
+func newStore(dir string) *store {
+	return &store{dir: dir, blobs: map[work.BlobID]*held{}, parts: map[work.BlobID]*arriving{}}
+}
 
 var _ blob.Local = (*store)(nil)
 
@@ -125,6 +128,10 @@ func (s *store) close() error {
 	for b, h := range s.blobs {
 		errs = append(errs, h.drop())
 		delete(s.blobs, b)
+	}
+	for b, a := range s.parts {
+		a.users = 0
+		s.giveUp(b)
 	}
 	return errors.Join(errs...)
 }
@@ -172,6 +179,7 @@ func (s *store) release(bs []work.BlobID) error {
 			if h.users--; h.users == 0 {
 				delete(s.blobs, b)
 				errs = append(errs, h.drop())
+				s.giveUp(b)
 			}
 		}
 	}
@@ -276,75 +284,83 @@ func (s *store) Size() (n uint64, err error) {
 	return n, nil
 }
 
+// arriving is a large blob on its way.
+type arriving struct {
+	*blob.Part
+	users int
+}
+
 // Begin implements blob.Local.
-func (s *store) Begin(b work.BlobID) (blob.Partial, error) {
-	if b.Size <= memoryBlob {
-		return &partial{s: s, b: b, data: make([]byte, b.Size)}, nil
+func (s *store) Begin(b work.BlobID) (*blob.Part, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.parts[b]; a != nil {
+		a.users++
+		return a.Part, nil
 	}
-	f, err := os.CreateTemp(s.dir, "blob-*")
-	if err != nil {
-		return nil, err
+	var data blob.PartData = make(memory, b.Size)
+	if b.Size > memoryBlob {
+		f, err := os.CreateTemp(s.dir, "blob-*")
+		if err != nil {
+			return nil, err
+		}
+		data = f
 	}
-	return &partial{s: s, b: b, file: f}, nil
+	a := &arriving{blob.NewPart(b, data, s), 1}
+	s.parts[b] = a
+	return a.Part, nil
 }
 
-// partial is a blob that is arriving.
-type partial struct {
-	s    *store
-	b    work.BlobID
-	data []byte   // small ones
-	file *os.File // large ones
-	n    uint64   // bytes written
-	over bool
-}
-
-// WriteAt implements io.WriterAt.
-func (p *partial) WriteAt(b []byte, off int64) (n int, err error) {
-	switch {
-	case off < 0 || uint64(off)+uint64(len(b)) > p.b.Size:
-		return 0, errors.New("client: write outside a blob")
-	case p.file != nil:
-		n, err = p.file.WriteAt(b, off)
-	default:
-		n = copy(p.data[off:], b)
-	}
-	p.n += uint64(n)
-	return n, err
-}
-
-// Commit implements blob.Partial.
-func (p *partial) Commit() error {
-	if p.n != p.b.Size {
-		p.Abort()
-		return fmt.Errorf("%s: %d bytes arrived: %w", p.b, p.n, blob.ErrCorrupt)
-	}
-	if p.over {
+// WholePart implements blob.PartEnd.
+func (s *store) WholePart(p *blob.Part, _ bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.blobs[p.Blob()]
+	if !p.Finish() || h == nil || h.src.Path != "" || h.src.Data != nil { // nobody waits for it any more
 		return nil
 	}
-	src := Source{Data: p.data}
-	if p.file != nil {
-		if err := p.file.Close(); err != nil {
-			p.Abort()
-			return err
-		}
-		src = Source{Path: p.file.Name()}
+	delete(s.parts, p.Blob())
+	h.fetched = true
+	switch d := p.Data().(type) {
+	case memory:
+		h.src = Source{Data: d}
+	case *os.File:
+		h.src = Source{Path: d.Name()}
+		return d.Close()
 	}
-	p.s.mu.Lock()
-	defer p.s.mu.Unlock()
-	p.over = true
-	h := p.s.blobs[p.b]
-	if h == nil || h.src.Path != "" || h.src.Data != nil { // nobody waits for it any more
-		return (&held{src: src, fetched: true}).drop()
-	}
-	h.src, h.fetched = src, true
 	return nil
 }
 
-// Abort implements blob.Partial.
-func (p *partial) Abort() {
-	if !p.over && p.file != nil {
-		p.file.Close()
-		os.Remove(p.file.Name())
+// LeavePart implements blob.PartEnd: what came is kept while somebody wants it.
+func (s *store) LeavePart(p *blob.Part) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.parts[p.Blob()]
+	if a == nil || a.Part != p {
+		return
 	}
-	p.over = true
+	a.users--
+	s.giveUp(p.Blob())
 }
+
+// giveUp drops an unfinished blob that nobody fetches or wants; s.mu is held.
+func (s *store) giveUp(b work.BlobID) {
+	a := s.parts[b]
+	if a == nil || a.users > 0 || s.blobs[b] != nil {
+		return
+	}
+	delete(s.parts, b)
+	if f, ok := a.Data().(*os.File); ok {
+		f.Close()
+		os.Remove(f.Name())
+	}
+}
+
+// memory is a small blob that is arriving.
+type memory []byte
+
+// ReadAt implements io.ReaderAt.
+func (m memory) ReadAt(b []byte, off int64) (int, error) { return bytes.NewReader(m).ReadAt(b, off) }
+
+// WriteAt implements io.WriterAt; blob.Part keeps within the blob.
+func (m memory) WriteAt(b []byte, off int64) (int, error) { return copy(m[off:], b), nil }

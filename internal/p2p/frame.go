@@ -39,7 +39,11 @@ func WriteFrame(w io.Writer, frame []byte) error {
 // ReadFrame reads one frame. io.EOF means that the stream ended between frames,
 // io.ErrUnexpectedEOF that it ended inside one, ErrFrame that the length is over
 // the bound; after the last two the stream cannot be read further.
-func ReadFrame(r io.Reader) ([]byte, error) {
+func ReadFrame(r io.Reader) ([]byte, error) { return ReadFrameInto(r, nil) }
+
+// ReadFrameInto is ReadFrame into the memory of buf, as far as it reaches: a reader
+// of many large frames that looks at one after the other needs no more.
+func ReadFrameInto(r io.Reader, buf []byte) ([]byte, error) {
 	var head [frameHead]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
@@ -49,10 +53,13 @@ func ReadFrame(r io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes announced, at most %d", ErrFrame, size, MaxFrameBytes)
 	}
 	want := int(size)
-	frame := make([]byte, 0, min(want, frameStep))
+	frame := buf[:0]
+	if cap(frame) == 0 {
+		frame = make([]byte, 0, min(want, frameStep))
+	}
 	for len(frame) < want {
 		if len(frame) == cap(frame) {
-			frame = slices.Grow(frame, min(want-len(frame), len(frame)))
+			frame = slices.Grow(frame, min(want-len(frame), max(len(frame), frameStep)))
 		}
 		have := len(frame)
 		frame = frame[:min(cap(frame), want)]

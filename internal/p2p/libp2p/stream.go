@@ -117,7 +117,10 @@ func (s *stream) Flush() error { return s.failure(s.w.Flush()) }
 
 // Receive implements p2p.Stream. A deadline that passes between frames harms
 // nothing; inside a frame it breaks the stream.
-func (s *stream) Receive() ([]byte, error) {
+func (s *stream) Receive() ([]byte, error) { return s.ReceiveInto(nil) }
+
+// ReceiveInto is Receive into the memory of buf, as far as it reaches.
+func (s *stream) ReceiveInto(buf []byte) ([]byte, error) {
 	s.readMu.Lock()
 	defer s.readMu.Unlock()
 	if s.broken != nil {
@@ -137,7 +140,7 @@ func (s *stream) Receive() ([]byte, error) {
 	if part {
 		s.within(time.Now().Add(frameTime))
 	}
-	frame, err := p2p.ReadFrame(s.r)
+	frame, err := p2p.ReadFrameInto(s.r, buf)
 	if err != nil {
 		s.broken = s.failure(err)
 		if errors.Is(err, p2p.ErrFrame) {

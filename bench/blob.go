@@ -1,0 +1,368 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/gotong-network/gotong/internal/blob"
+	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/p2p/libp2p"
+	"github.com/gotong-network/gotong/sign"
+	"github.com/gotong-network/gotong/work"
+)
+
+const (
+	// blobRounds are measured in turn with as many of plain TLS; the median counts.
+	blobRounds = 7
+	// spareBytes stay free on the disk beside what a row writes.
+	spareBytes = 4 << 30
+)
+
+// content is a stream of n bytes that no file system stores as less.
+func content(n uint64) io.Reader {
+	return io.LimitReader(rand.NewChaCha8([32]byte{'b', 'l', 'o', 'b'}), int64(n))
+}
+
+// blobVersusTLS moves one blob from store to store, encrypted and verified, in turn
+// with as many bytes from memory to nowhere over a TLS 1.3 connection of Go's.
+func blobVersusTLS(ctx context.Context, b *bench) error {
+	size := uint64(b.size(1<<30, 256<<20))
+	dir, err := tempSpace(4 * size)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	src, err := newBlobEnd(ctx, filepath.Join(dir, "from"))
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	id, err := src.store.PutReader(content(size), size)
+	if err != nil {
+		return err
+	}
+	src.net.Handle(p2p.ProtocolBlob, blob.Server(src.store, blob.ServerOptions{}))
+	plain, err := listenTLS()
+	if err != nil {
+		return err
+	}
+	defer plain.Close()
+	var speeds, cpus []float64
+	for i := range blobRounds + 1 { // the first warms both: caches, windows, the blob's tree
+		t, err := tookBy(func() error { return plain.move(ctx, size) })
+		if err != nil {
+			return err
+		}
+		m, err := fetchOnce(ctx, filepath.Join(dir, strconv.Itoa(i)), src.net.Self(), id)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			continue
+		}
+		speeds = append(speeds, t.wall.Seconds()/m.wall.Seconds())
+		cpus = append(cpus, m.cpu.Seconds()/t.cpu.Seconds())
+		gb := float64(size) / 1e9
+		b.say("TLS %.2f GB/s, %.2f CPU s/GB; blob %.2f GB/s, %.2f CPU s/GB", gb/t.wall.Seconds(), t.cpu.Seconds()/gb, gb/m.wall.Seconds(), m.cpu.Seconds()/gb)
+	}
+	b.values["blob_vs_tls"] = quantile(speeds, 0.5)
+	b.values["blob_cpu_vs_tls"] = quantile(cpus, 0.5)
+	return nil
+}
+
+type took struct{ wall, cpu time.Duration }
+
+func tookBy(f func() error) (took, error) {
+	m, err := startMeter()
+	if err != nil {
+		return took{}, err
+	}
+	if err := f(); err != nil {
+		return took{}, err
+	}
+	wall, cpu, err := m.stop()
+	return took{wall, cpu}, err
+}
+
+// tempSpace makes a folder on a disk with that many bytes to spare.
+func tempSpace(need uint64) (string, error) {
+	dir, err := os.MkdirTemp("", "gotong-bench-")
+	if err != nil {
+		return "", err
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < need+spareBytes {
+		err := fmt.Errorf("%s has %d MiB free, the row writes %d MiB and leaves %d: set TMPDIR to a larger disk", dir, free>>20, need>>20, spareBytes>>20)
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// blobEnd is a peer with a store.
+type blobEnd struct {
+	net   *libp2p.Network
+	store *blob.FileStore
+}
+
+func newBlobEnd(ctx context.Context, dir string) (*blobEnd, error) {
+	k, err := sign.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	s, err := blob.OpenStore(dir, blob.Options{})
+	if err != nil {
+		return nil, err
+	}
+	n, err := libp2p.New(ctx, libp2p.Config{Key: k})
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return &blobEnd{n, s}, nil
+}
+
+// Close ends both.
+func (e *blobEnd) Close() error { return errors.Join(e.net.Close(), e.store.Close()) }
+
+// fetchOnce measures a fetch into an empty store, which is then removed.
+func fetchOnce(ctx context.Context, dir string, from p2p.Peer, id work.BlobID) (took, error) {
+	defer os.RemoveAll(dir)
+	to, err := newBlobEnd(ctx, dir)
+	if err != nil {
+		return took{}, err
+	}
+	defer to.Close()
+	if err := to.net.Connect(ctx, from); err != nil {
+		return took{}, err
+	}
+	f := blob.NewFetcher(to.net, to.store, blob.FetcherOptions{})
+	defer f.Close()
+	return tookBy(func() error { return f.Fetch(ctx, id, []p2p.Peer{from}) })
+}
+
+// plainTLS is a listener that sends what it is asked for.
+type plainTLS struct {
+	net.Listener
+	dial *tls.Config
+}
+
+func listenTLS() (*plainTLS, error) {
+	cert, pool, err := selfSigned()
+	if err != nil {
+		return nil, err
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+	if err != nil {
+		return nil, err
+	}
+	p := &plainTLS{l, &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}}
+	go p.serve()
+	return p, nil
+}
+
+func (p *plainTLS) serve() {
+	chunk := make([]byte, 1<<20)
+	io.ReadFull(content(uint64(len(chunk))), chunk)
+	for {
+		c, err := p.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			var want uint64
+			if _, err := fmt.Fscanln(c, &want); err != nil {
+				return
+			}
+			for want > 0 {
+				n := min(want, uint64(len(chunk)))
+				if _, err := c.Write(chunk[:n]); err != nil {
+					return
+				}
+				want -= n
+			}
+		}()
+	}
+}
+
+func (p *plainTLS) move(ctx context.Context, n uint64) error {
+	c, err := (&tls.Dialer{Config: p.dial}).DialContext(ctx, "tcp", p.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if _, err := fmt.Fprintln(c, n); err != nil {
+		return err
+	}
+	got, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 1<<20))
+	if err == nil && uint64(got) != n {
+		err = fmt.Errorf("%d of %d bytes came over TLS", got, n)
+	}
+	return err
+}
+
+// blobEndEnv makes this program one end of blob_rss: serve or fetch.
+const blobEndEnv = "GOTONG_BENCH_BLOB"
+
+// blobWord is what the ends of blob_rss say to the row, one line of JSON each.
+type blobWord struct {
+	Peer p2p.Peer    `json:"peer"`
+	Blob work.BlobID `json:"blob"`
+	Dir  string      `json:"dir"`
+	Peak uint64      `json:"peak"` // resident bytes at most
+	Sec  float64     `json:"sec"`
+}
+
+// blobRSS moves a large blob between two processes and asks each for its peak of
+// resident memory.
+func blobRSS(ctx context.Context, b *bench) error {
+	size := uint64(b.size(10<<30, 1<<30))
+	dir, err := tempSpace(2 * size)
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	server, err := startBlobEnd(ctx, "serve")
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	w := blobWord{Dir: filepath.Join(dir, "from"), Blob: work.BlobID{Size: size}}
+	if w, err = server.ask(w); err != nil {
+		return err
+	}
+	fetcher, err := startBlobEnd(ctx, "fetch")
+	if err != nil {
+		return err
+	}
+	defer fetcher.stop()
+	w.Dir = filepath.Join(dir, "to")
+	got, err := fetcher.ask(w)
+	if err != nil {
+		return err
+	}
+	sent, err := server.ask(w)
+	if err != nil {
+		return err
+	}
+	b.say("%d MiB in %.1f s; resident at most: sender %.1f MB, receiver %.1f MB", size>>20, got.Sec, float64(sent.Peak)/1e6, float64(got.Peak)/1e6)
+	b.values["blob_rss"] = float64(max(sent.Peak, got.Peak)) / 1e6
+	return nil
+}
+
+// blobProc is one end in a process of its own.
+type blobProc struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startBlobEnd(ctx context.Context, role string) (*blobProc, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	p := &blobProc{cmd: exec.CommandContext(ctx, self)}
+	p.cmd.Env = append(os.Environ(), blobEndEnv+"="+role)
+	p.cmd.Stderr = os.Stderr
+	if p.in, err = p.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	p.out = bufio.NewReader(out)
+	return p, p.cmd.Start()
+}
+
+func (p *blobProc) ask(w blobWord) (blobWord, error) {
+	if err := json.NewEncoder(p.in).Encode(w); err != nil {
+		return w, err
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		return w, fmt.Errorf("an end of the transfer gave up: %w", err)
+	}
+	return w, json.Unmarshal(line, &w)
+}
+
+func (p *blobProc) stop() {
+	p.in.Close()
+	p.cmd.Wait()
+}
+
+// blobMain is an end's whole life: it ends with its input.
+func blobMain(ctx context.Context, role string) error {
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	var w blobWord
+	if err := in.Decode(&w); err != nil {
+		return err
+	}
+	e, err := newBlobEnd(ctx, w.Dir)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	began := time.Now()
+	switch role {
+	case "serve":
+		if w.Blob, err = e.store.PutReader(content(w.Blob.Size), w.Blob.Size); err != nil {
+			return err
+		}
+		e.net.Handle(p2p.ProtocolBlob, blob.Server(e.store, blob.ServerOptions{}))
+		w.Peer = e.net.Self()
+	case "fetch":
+		f := blob.NewFetcher(e.net, e.store, blob.FetcherOptions{})
+		defer f.Close()
+		if err := f.Fetch(ctx, w.Blob, []p2p.Peer{w.Peer}); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("%s is neither serve nor fetch: %q", blobEndEnv, role)
+	}
+	w.Sec = time.Since(began).Seconds()
+	for {
+		if w.Peak, err = peakResident(); err != nil {
+			return err
+		}
+		if err := out.Encode(w); err != nil {
+			return err
+		}
+		var again blobWord
+		if err := in.Decode(&again); err != nil {
+			return nil // the row is over
+		}
+	}
+}
+
+// peakResident is the most memory that this process had in RAM.
+func peakResident() (uint64, error) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, err
+	}
+	for l := range strings.Lines(string(text)) {
+		if v, ok := strings.CutPrefix(l, "VmHWM:"); ok {
+			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, errors.New("/proc/self/status names no VmHWM")
+}
