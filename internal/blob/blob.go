@@ -71,3 +71,9 @@ type Fetcher interface {
 	// share the work.
 	Fetch(ctx context.Context, b work.BlobID, holders []p2p.Peer) error
 }
+
+// SharedFetcher is a Fetcher that may be told who else fetches.
+type SharedFetcher interface {
+	Fetcher
+	FetchShared(ctx context.Context, b work.BlobID, holders Holders) error
+}

@@ -33,6 +33,11 @@ const (
 	idleSibling = 5 * time.Second
 	// askAgain is how often a sibling is asked what it has, at first and at most.
 	askAgain, askSlowly = 25 * time.Millisecond, 500 * time.Millisecond
+	// maxLacked is how often in a row a sibling may lack what it said to have.
+	maxLacked = 16
+	// muchSlower is how much slower than a holder all siblings together may be before
+	// nothing is left to them.
+	muchSlower = 4
 )
 
 // source is one holder of a blob that is being fetched.
@@ -50,12 +55,11 @@ type source struct {
 	piece  uint64        // groups a get
 	window int           // gets under way
 	moved  int           // groups that it brought
-
-	// The driver's own.
-	last  time.Time     // when the last answer came
-	poll  time.Time     // when a partial one is asked again what it has
-	every time.Duration // how often that is done
-	speed float64       // bytes a second
+	lacked int           // gets in a row of what it said to have and had not
+	last   time.Time     // when the last answer came
+	speed  float64       // bytes a second
+	poll   time.Time     // when a partial one is asked again what it has
+	every  time.Duration // how often that is done
 }
 
 // hold is a range in a source's hands.
@@ -76,9 +80,10 @@ const (
 // download is a large blob on its way: ranges are taken by the holders that are
 // driven, and again by faster ones from those who keep them too long.
 type download struct {
-	b    work.BlobID
-	self sign.PublicKey
-	part *Part
+	b     work.BlobID
+	self  sign.PublicKey
+	part  *Part
+	began time.Time
 
 	mu      sync.Mutex // guards everything below
 	ranges  []taken
@@ -96,7 +101,7 @@ type taken struct {
 }
 
 func newDownload(self sign.PublicKey, part *Part) *download {
-	d := &download{b: part.b, self: self, part: part, sources: map[sign.PublicKey]*source{},
+	d := &download{b: part.b, self: self, part: part, began: time.Now(), sources: map[sign.PublicKey]*source{},
 		ranges: make([]taken, (part.b.Size+rangeBytes-1)/rangeBytes), news: make(chan struct{}), over: make(chan struct{})}
 	d.tell()
 	return d
@@ -115,7 +120,7 @@ func (d *download) join(key sign.PublicKey, sibling bool) *source {
 	if sibling {
 		src.state = hoped
 	}
-	src.cur, src.piece, src.window, src.every, src.last, src.poll = -1, firstPiece, firstWindow, askAgain, time.Time{}, time.Time{}
+	src.cur, src.piece, src.window, src.every, src.last, src.poll, src.lacked = -1, firstPiece, firstWindow, askAgain, time.Time{}, time.Time{}, 0
 	return src
 }
 
@@ -279,7 +284,8 @@ func (d *download) lacks(src *source) error {
 	case src.state == whole && !src.sibling:
 		src.state, src.poll, src.grown = hoped, time.Time{}, time.Now()
 		return nil
-	case src.state == partial || src.state == hoped:
+	case src.state != whole && src.lacked < maxLacked:
+		src.lacked++
 		return nil // asked before we knew
 	}
 	return missing(d.b)
@@ -322,6 +328,7 @@ func (d *download) arrived(src *source, c *call, fresh int) {
 	now := time.Now()
 	d.answeredLocked(src, int(c.off/rangeBytes))
 	src.moved += fresh
+	src.lacked = 0
 	src.grown = now
 	if !src.last.IsZero() {
 		if sec := now.Sub(src.last).Seconds(); sec > 0 {
@@ -408,6 +415,7 @@ func (d *download) pieceLocked(src *source) *call {
 // that somebody has been fetching for too long.
 func (d *download) pickLocked(src *source, now time.Time) bool {
 	best, stolen := -1, false
+	hurry := !src.sibling && d.slowSiblings(src, now)
 	n := len(d.ranges)
 	first := d.low
 	if src.sibling || src.state == partial { // different ones at different holders: they can be swapped
@@ -420,7 +428,7 @@ func (d *download) pickLocked(src *source, now time.Time) bool {
 		}
 		t := &d.ranges[r]
 		if t.by == 0 {
-			if !src.sibling && d.leftToSiblings(r, now) {
+			if !src.sibling && !hurry && d.leftToSiblings(r, now) {
 				continue
 			}
 			best, stolen = r, false
@@ -480,6 +488,21 @@ func (d *download) leftToSiblings(r int, now time.Time) bool {
 		}
 	}
 	return !mine
+}
+
+// slowSiblings reports whether all siblings together are much slower than a holder
+// that would leave ranges to them.
+func (d *download) slowSiblings(src *source, now time.Time) bool {
+	if now.Sub(d.began) < hopeTime || src.speed == 0 {
+		return false
+	}
+	var all float64
+	for _, o := range d.sources {
+		if o.sibling && now.Sub(o.last) < idleSibling {
+			all += o.speed
+		}
+	}
+	return all*muchSlower < src.speed
 }
 
 // mix spreads ranges over keys, alike on every machine.

@@ -65,7 +65,7 @@ type pooled struct {
 	used time.Time
 }
 
-var _ Fetcher = (*NetFetcher)(nil)
+var _ SharedFetcher = (*NetFetcher)(nil)
 
 // NewFetcher gives a fetcher that dials over net; Close it.
 func NewFetcher(net p2p.Network, store Local, opts FetcherOptions) *NetFetcher {

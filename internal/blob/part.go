@@ -6,10 +6,12 @@ import (
 	"io"
 	"math/bits"
 	"os"
+	"slices"
 	"sync"
 
 	"lukechampine.com/blake3/guts"
 
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -20,7 +22,8 @@ import (
 type Part struct {
 	b    work.BlobID
 	data PartData
-	side *os.File // bitmap and tree, nil in memory
+	side *os.File             // bitmap and tree, nil in memory
+	room func(n uint64) error // whether so many bytes can be written; nil: always
 	end  PartEnd
 
 	mu   sync.RWMutex // guards everything below
@@ -28,6 +31,33 @@ type Part struct {
 	left uint64       // groups that are not here
 	tree tree         // nodes that are not known are zero
 	over bool         // committed or given up: nothing is written any more
+
+	met    chan struct{}    // told when askers grew
+	askers []sign.PublicKey // who asked what is here, and so fetches it too
+}
+
+// maxAskers bounds whom a part remembers.
+const maxAskers = 64
+
+// asked notes who asked what is here of the blob.
+func (p *Part) asked(by sign.PublicKey) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.askers) >= maxAskers || slices.Contains(p.askers, by) {
+		return
+	}
+	p.askers = append(p.askers, by)
+	select {
+	case p.met <- struct{}{}:
+	default:
+	}
+}
+
+// siblings are those who asked.
+func (p *Part) siblings() []sign.PublicKey {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Clone(p.askers)
 }
 
 // PartData is where a part's bytes are.
@@ -69,7 +99,7 @@ func groups(b work.BlobID) uint64 { return (b.Size + groupSize - 1) / groupSize 
 // yet: for stores.
 func NewPart(b work.BlobID, data PartData, end PartEnd) *Part {
 	n := groups(b)
-	return &Part{b: b, data: data, end: end, have: newBitmap(n), left: n, tree: make(tree, parents(b.Size)*parentSize)}
+	return &Part{b: b, data: data, end: end, have: newBitmap(n), left: n, tree: make(tree, parents(b.Size)*parentSize), met: make(chan struct{}, 1)}
 }
 
 // Blob is what the part is of.
@@ -117,6 +147,11 @@ var errPartOver = errors.New("blob is no longer being fetched")
 // keep stores what a slice proved and gives how many groups were new. The proof
 // must be of this blob.
 func (p *Part) keep(proven *proof) (fresh int, err error) {
+	if p.room != nil {
+		if err := p.room(uint64(len(proven.groups)) * groupSize); err != nil {
+			return 0, err
+		}
+	}
 	for _, g := range proven.groups {
 		i := g.pos / groupSize
 		if p.hasGroup(i) {

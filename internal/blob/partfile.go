@@ -45,6 +45,27 @@ func (s *FileStore) Begin(b work.BlobID) (*Part, error) {
 	if b.Size <= groupSize {
 		return nil, fmt.Errorf("blob %s arrives whole, not in groups", b)
 	}
+	// Room is made before the lock: making it takes the lock.
+	s.mu.Lock()
+	known := s.parts[b] != nil
+	s.mu.Unlock()
+	if !known {
+		if err := s.room(b.Size); err != nil {
+			return nil, err
+		}
+	}
+	p, taken, err := s.begin(b)
+	switch {
+	case !known && !taken:
+		s.space.free(b.Size)
+	case known && taken: // it was given up meanwhile
+		s.space.add(b.Size)
+	}
+	return p, err
+}
+
+// begin is Begin with room for the blob; taken says that it has taken it.
+func (s *FileStore) begin(b work.BlobID) (p *Part, taken bool, err error) {
 	s.parting.Lock()
 	defer s.parting.Unlock()
 	s.mu.Lock()
@@ -55,26 +76,20 @@ func (s *FileStore) Begin(b work.BlobID) (*Part, error) {
 	s.mu.Unlock()
 	switch {
 	case closed:
-		return nil, errStoreClosed
+		return nil, false, errStoreClosed
 	case sp != nil && sp.live != nil:
-		return sp.live, nil
-	case sp == nil:
-		if err := s.room(b.Size); err != nil {
-			return nil, err
-		}
+		return sp.live, false, nil
 	}
-	p, err := s.openPart(b)
-	if err != nil {
+	if p, err = s.openPart(b); err != nil {
 		if sp == nil {
 			s.dropPart(b)
-			s.space.free(b.Size)
 		}
-		return nil, fmt.Errorf("store blob: %w", diskError(err))
+		return nil, false, fmt.Errorf("store blob: %w", diskError(err))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.parts[b] = &storedPart{live: p, users: 1, used: time.Now()}
-	return p, nil
+	return p, sp == nil, nil
 }
 
 func (s *FileStore) openPart(b work.BlobID) (*Part, error) {
@@ -88,7 +103,7 @@ func (s *FileStore) openPart(b work.BlobID) (*Part, error) {
 		return nil, err
 	}
 	p := NewPart(b, data, s)
-	p.side = side
+	p.side, p.room = side, s.space.disk
 	if err := p.takeUp(); err != nil {
 		data.Close()
 		side.Close()
@@ -193,24 +208,31 @@ func (s *FileStore) dropPart(b work.BlobID) {
 
 // boundParts gives up unfinished blobs beyond the bound; s.parting is held.
 func (s *FileStore) boundParts() {
-	type idle struct {
-		b    work.BlobID
-		used time.Time
+	all := s.idleParts()
+	for i, b := range all {
+		s.mu.Lock()
+		sp := s.parts[b]
+		s.mu.Unlock()
+		if len(all)-i > keptParts || sp != nil && time.Since(sp.used) > partLife {
+			s.forgetPart(b)
+		}
 	}
-	var all []idle
+}
+
+// idleParts are the unfinished blobs that nobody fetches, the one touched longest
+// ago first.
+func (s *FileStore) idleParts() (out []work.BlobID) {
+	used := map[work.BlobID]time.Time{}
 	s.mu.Lock()
 	for b, sp := range s.parts {
 		if sp.live == nil {
-			all = append(all, idle{b, sp.used})
+			used[b] = sp.used
+			out = append(out, b)
 		}
 	}
 	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b idle) int { return cmp.Or(b.used.Compare(a.used), cmp.Compare(a.b.Size, b.b.Size)) })
-	for i, p := range all {
-		if i >= keptParts || time.Since(p.used) > partLife {
-			s.forgetPart(p.b)
-		}
-	}
+	slices.SortFunc(out, func(a, b work.BlobID) int { return cmp.Or(used[a].Compare(used[b]), cmp.Compare(b.Size, a.Size)) })
+	return out
 }
 
 // recoverTmp drops unfinished writes and counts the unfinished blobs.

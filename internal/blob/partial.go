@@ -42,7 +42,7 @@ func (s *FileStore) create() (*filePartial, error) {
 
 // WriteAt keeps a part; ErrFull if there is no space.
 func (p *filePartial) WriteAt(data []byte, off int64) (int, error) {
-	if err := p.store.space.take(uint64(len(data))); err != nil {
+	if err := p.store.room(uint64(len(data))); err != nil {
 		return 0, err
 	}
 	n, err := p.f.WriteAt(data, off)

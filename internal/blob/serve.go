@@ -114,24 +114,37 @@ func (s *server) leave(peer sign.PublicKey) {
 }
 
 // take gets what is wanted of an offer, over the stream it came on, and says
-// what became of it.
+// what became of it. Until a job claims it, it is kept for a day for who pushed it.
 func (s *server) take(ctx context.Context, stream p2p.Stream, offer []work.BlobID) error {
 	end := make([]status, len(offer))
 	var ids []work.BlobID
 	var which []int
 	for i, b := range offer {
-		switch {
-		case s.store.Has(b):
-		case b.Size > s.opts.MaxBlobBytes, s.opts.AcceptPush == nil, !s.opts.AcceptPush(stream.Peer(), b):
-			end[i] = statusRefused
-		default:
-			ids, which = append(ids, b), append(which, i)
+		if b.Size > s.opts.MaxBlobBytes || s.opts.AcceptPush == nil || !s.opts.AcceptPush(stream.Peer(), b) {
+			if !s.store.Has(b) {
+				end[i] = statusRefused
+			}
+			continue
+		}
+		ids, which = append(ids, b), append(which, i)
+	}
+	if err := s.claim(stream.Peer(), ids); err != nil {
+		return err
+	}
+	var lack []work.BlobID
+	var at []int
+	for k, b := range ids {
+		if !s.store.Has(b) {
+			lack, at = append(lack, b), append(at, which[k])
 		}
 	}
-	if len(ids) > 0 {
+	if len(lack) > 0 {
 		session := newSession(stream, stallTime)
-		out := s.puller.pull(ctx, session, ids)
-		for k, i := range which {
+		out := s.puller.pull(ctx, session, lack)
+		for k, i := range at {
+			if out.errs[k] != nil {
+				s.opts.Log.Debug("a pushed blob was not taken", "peer", stream.Peer(), "blob", lack[k], "err", out.errs[k])
+			}
 			end[i] = statusOf(out.errs[k])
 		}
 		if !session.release() {
@@ -142,6 +155,16 @@ func (s *server) take(ctx context.Context, stream p2p.Stream, offer []work.BlobI
 		return err
 	}
 	return stream.Flush()
+}
+
+// claim keeps what a peer pushes, also what is here already, until a job does.
+func (s *server) claim(peer sign.PublicKey, bs []work.BlobID) error {
+	c, ok := s.store.(Claimer)
+	if !ok || len(bs) == 0 {
+		return nil
+	}
+	hour := time.Now().UTC().Format("2006-01-02T15")
+	return c.Claim(pushClaim+hour+"/"+peer.String(), Wipe, bs...)
 }
 
 func statusOf(err error) status {
@@ -171,12 +194,13 @@ func newAnswers(store Store) *answers {
 }
 
 // has says what is here of a blob.
-func (an *answers) has(b work.BlobID) []byte {
+func (an *answers) has(b work.BlobID, asks sign.PublicKey) []byte {
 	if an.store.Has(b) {
 		return encodeHas(hasAll, nil)
 	}
 	if part := an.pending(b); part != nil {
 		defer part.Close()
+		part.asked(asks)
 		return encodeHas(hasSome, part.bitmap())
 	}
 	return encodeHas(hasNone, nil)
@@ -330,7 +354,7 @@ func (a *asked) has(b work.BlobID) []byte {
 	if a.allowed != nil && !a.allowed(b) {
 		return encodeHas(hasNone, nil)
 	}
-	return a.answers.has(b)
+	return a.answers.has(b, a.stream.Peer())
 }
 
 func (a *asked) appendSlice(dst []byte, r request) ([]byte, error) {

@@ -128,6 +128,16 @@ func (s *smallStore) get(b work.BlobID) ([]byte, error) {
 	return append(make([]byte, 0, len(v)), v...), nil
 }
 
+// use gives the database to f, which must not keep it.
+func (s *smallStore) use(f func(*pebble.DB) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return errStoreClosed
+	}
+	return f(s.db)
+}
+
 // put stores blobs; once it returns they are on disk.
 func (s *smallStore) put(ctx context.Context, ids []work.BlobID, datas [][]byte) error {
 	if len(ids) == 0 {

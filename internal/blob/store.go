@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"lukechampine.com/blake3"
 
@@ -38,6 +39,9 @@ type Options struct {
 	// MaxBytes bounds the content kept; above it Put gives ErrFull. 0 means
 	// 64 GiB.
 	MaxBytes uint64
+	// CacheBytes bounds the programs kept after their last job; 0 means an eighth of
+	// MaxBytes.
+	CacheBytes uint64
 	// Log hears of corrupt blobs that were removed; nil is silent.
 	Log *slog.Logger
 }
@@ -57,8 +61,12 @@ type FileStore struct {
 
 	trees *trees
 
-	parting sync.Mutex // held while a part's files are opened or dropped; before naming
-	naming  sync.Mutex // held while a file gets or loses its name; before mu
+	maxCache uint64
+	swept    chan struct{} // closed by the sweeper at its end
+
+	claiming sync.Mutex // held while claims change; before all below
+	parting  sync.Mutex // held while a part's files are opened or dropped; before naming
+	naming   sync.Mutex // held while a file gets or loses its name; before mu
 
 	mu       sync.Mutex // guards everything below
 	closed   bool
@@ -85,22 +93,27 @@ func OpenStore(dir string, opts Options) (*FileStore, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &FileStore{
-		dir: dir, log: opts.Log, space: &space{max: opts.MaxBytes},
+		dir: dir, log: opts.Log, space: &space{dir: dir, max: opts.MaxBytes},
 		files: map[work.BlobID]*file{}, parts: map[work.BlobID]*storedPart{}, partials: map[*filePartial]struct{}{},
 	}
 	s.trees = newTrees(s)
+	if s.maxCache = opts.CacheBytes; s.maxCache == 0 {
+		s.maxCache = opts.MaxBytes / 8
+	}
 	if err := os.MkdirAll(s.filesDir(), 0o700); err != nil {
-		return nil, fmt.Errorf("open blob store: %w", err)
+		return nil, fmt.Errorf("open blob store: %w", diskError(err))
 	}
 	var err error
 	// The database's lock comes first: nothing of a store in use is touched.
 	if s.small, err = openSmall(filepath.Join(dir, "small"), s.space, opts.Log); err != nil {
 		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
 	}
-	if err := s.recover(); err != nil {
+	if err := errors.Join(s.recover(), s.finishWipes(), s.sweep(time.Now())); err != nil {
 		s.small.close()
 		return nil, fmt.Errorf("open blob store %s: %w", dir, err)
 	}
+	s.swept = make(chan struct{})
+	go s.sweeper()
 	return s, nil
 }
 
@@ -271,7 +284,7 @@ func (s *FileStore) vanished(b work.BlobID) error { return errors.Join(missing(b
 func (s *FileStore) Put(data []byte) (work.BlobID, error) {
 	b := work.BlobOf(data)
 	if b.Size <= smallBytes {
-		return b, s.small.put(context.Background(), []work.BlobID{b}, [][]byte{data})
+		return b, s.putSmall(context.Background(), []work.BlobID{b}, [][]byte{data})
 	}
 	if s.file(b) != nil {
 		return b, nil
@@ -307,7 +320,23 @@ func (s *FileStore) PutMany(ctx context.Context, datas [][]byte) ([]work.BlobID,
 			return nil, err
 		}
 	}
-	return ids, s.small.put(ctx, smallIDs, small)
+	return ids, s.putSmall(ctx, smallIDs, small)
+}
+
+// putSmall stores small blobs, making room if there is none.
+func (s *FileStore) putSmall(ctx context.Context, ids []work.BlobID, datas [][]byte) error {
+	err := s.small.put(ctx, ids, datas)
+	if !errors.Is(err, ErrFull) {
+		return err
+	}
+	var n uint64
+	for _, b := range ids {
+		n += b.Size
+	}
+	if !s.makeRoom(n) {
+		return err
+	}
+	return s.small.put(ctx, ids, datas)
 }
 
 // PutReader implements Store. While it is written a stream takes space even if
@@ -407,29 +436,62 @@ func (s *FileStore) Close() error {
 	for _, p := range open {
 		p.Abort()
 	}
-	return s.small.close()
+	err := s.small.close()
+	<-s.swept
+	return err
 }
 
 // space counts bytes kept and being written.
 type space struct {
+	dir string // on the disk whose room counts; empty: none does
+
 	mu    sync.Mutex // guards bytes
 	bytes uint64
 	max   uint64
 }
 
+// diskReserve is what stays free on the disk, but at most a twentieth of it: records
+// and databases beside the blobs must be able to go on, and to say so.
+const diskReserve = 64 << 20
+
+// disk gives ErrFull if the disk has not n bytes left.
+func (s *space) disk(n uint64) error {
+	if s.dir == "" {
+		return nil
+	}
+	free, all, err := diskOf(s.dir)
+	if err != nil {
+		return fmt.Errorf("free bytes below %s: %w", s.dir, err)
+	}
+	if keep := min(diskReserve, all/20); free < keep || free-keep < n {
+		return fmt.Errorf("%w: the disk of %s has %d bytes free, %d are needed and %d stay free: make room on it", ErrFull, s.dir, free, n, keep)
+	}
+	return nil
+}
+
 // take reserves n bytes or gives ErrFull.
 func (s *space) take(n uint64) error {
+	if err := s.disk(n); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bytes > s.max || n > s.max-s.bytes {
-		return fmt.Errorf("%w: %d of %d bytes used, %d more needed; delete blobs or raise the bound", ErrFull, s.bytes, s.max, n)
+		return fmt.Errorf("%w: %d of %d bytes are held for jobs that are not over, %d more are needed: raise the disk limit, or wait for jobs to end", ErrFull, s.bytes, s.max, n)
 	}
 	s.bytes += n
 	return nil
 }
 
-// room reserves n bytes of a store.
-func (s *FileStore) room(n uint64) error { return s.space.take(n) }
+// room reserves n bytes, making room if there is none. Its caller holds no lock of
+// the store.
+func (s *FileStore) room(n uint64) error {
+	err := s.space.take(n)
+	if err == nil || !s.makeRoom(n) {
+		return err
+	}
+	return s.space.take(n)
+}
 
 // add counts what is there already, even over the bound.
 func (s *space) add(n uint64) {

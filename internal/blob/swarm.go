@@ -83,6 +83,7 @@ func (f *NetFetcher) swarm(ctx context.Context, b work.BlobID, holders func() Ho
 
 func (s *swarm) run(holders func() Holders, more <-chan struct{}) error {
 	s.add(holders())
+	s.meet()
 	for {
 		s.start()
 		select {
@@ -98,6 +99,8 @@ func (s *swarm) run(holders func() Holders, more <-chan struct{}) error {
 			return nil
 		case <-more:
 			s.add(holders())
+		case <-s.d.part.met:
+			s.meet()
 		case e := <-s.ends:
 			if err := s.end(e); err != nil {
 				return err
@@ -121,6 +124,16 @@ func (s *swarm) add(h Holders) {
 			}
 		}
 	}
+}
+
+// meet queues those who asked for what is here: they fetch the blob too. They are
+// connected, so their addresses are known.
+func (s *swarm) meet() {
+	var h Holders
+	for _, k := range s.d.part.siblings() {
+		h.Siblings = append(h.Siblings, p2p.Peer{Key: k})
+	}
+	s.add(h)
 }
 
 // start drives those who wait, as many as may be.
