@@ -24,7 +24,7 @@ type Allowance struct {
 	Why         string // it is not everything; empty: it is, or nobody said
 }
 
-// Governor says what is allowed. It is asked from one goroutine.
+// Governor says what is allowed. It is safe for concurrent use.
 type Governor interface {
 	// Now gives what is allowed, and a channel that is closed when that is no longer
 	// so.
@@ -104,7 +104,13 @@ func (p *Provider) Drain(ctx context.Context) error {
 func (p *Provider) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.statusLocked()
+	s := p.statusLocked()
+	if p.Governor != nil && !p.paused && s.State != Drained { // its words are newer than what was last done
+		if a, _ := p.Governor.Now(); (a.Slots == 0) == (s.SlotsAllowed == 0) {
+			s.Why = a.Why
+		}
+	}
+	return s
 }
 
 func (p *Provider) statusLocked() Status {
@@ -188,7 +194,7 @@ func (p *Provider) closedWhyLocked() string {
 	case p.draining:
 		return "this provider takes nothing new: it drains"
 	case p.openSlotsLocked() == 0:
-		return "this provider pauses: " + p.allowed.Why
+		return "this provider pauses: its owner's limits" // which, is the owner's business
 	}
 	return ""
 }

@@ -201,7 +201,7 @@ func TestGovernor(t *testing.T) {
 	gov.allow(0, "power: on battery")
 	w.running(rt, 0)
 	w.eventually("all come back", func() error {
-		if back := x.unrun("on battery"); back.Len() != 12 {
+		if back := x.unrun("its owner's limits"); back.Len() != 12 {
 			return fmt.Errorf("%s came back", back)
 		}
 		return nil

@@ -28,6 +28,9 @@ type Host struct {
 	busy   time.Duration // CPU time of all programs until then
 	counts map[string]uint64
 	hands  time.Time // interrupts of input devices were last seen to move
+
+	heatAt  time.Time // of hottest
+	hottest limits.Heat
 }
 
 var _ limits.Sensors = (*Host)(nil)
@@ -47,7 +50,7 @@ func New(cfg Config) *Host {
 func (h *Host) Read() limits.Readings {
 	now := h.cfg.Now()
 	r := limits.Readings{
-		Cores: h.cores(), Memory: h.memory(), Power: h.power(), Heat: h.heat(), Net: h.net(), Disk: h.disk(),
+		Cores: h.cores(), Memory: h.memory(), Power: h.power(), Heat: h.heatNow(now), Net: h.net(), Disk: h.disk(),
 	}
 	dt := now.Sub(h.at)
 	if h.at.IsZero() {

@@ -293,6 +293,7 @@ const (
 	ioprioPgrp   = 2
 	ioprioIdle   = 3 << 13
 	throttleTick = 20 * time.Millisecond
+	throttleIdle = 200 * time.Millisecond // without a worker
 	// throttleSave is how much of its share, in time, a runtime that was idle may use
 	// at once.
 	throttleSave = 100 * time.Millisecond
@@ -373,11 +374,14 @@ func (r *Runtime) throttle(ctx context.Context) {
 		if cores > 0 && left < 0 {
 			sig = unix.SIGSTOP
 		}
+		next := throttleIdle
 		r.mu.Lock()
 		for p := range r.live {
 			p.signalLocked(sig)
+			next = throttleTick
 		}
 		r.mu.Unlock()
+		t.Reset(next)
 	}
 }
 
