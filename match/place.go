@@ -132,13 +132,13 @@ type Group struct {
 	Room   uint64
 }
 
-// Cap is the largest number of n items that a part of permille allows: at least
-// one; all of them for 0.
+// Cap is the largest number of n items that a part of permille allows, rounded
+// up to whole items; all of them for 0.
 func Cap(n uint64, permille uint32) uint64 {
 	if permille == 0 || permille >= 1000 {
 		return n
 	}
-	return max(n/1000*uint64(permille)+n%1000*uint64(permille)/1000, 1)
+	return n/1000*uint64(permille) + (n%1000*uint64(permille)+999)/1000
 }
 
 // Spread makes the groups of takers that have something in common: key names the

@@ -120,7 +120,7 @@ func TestCap(t *testing.T) {
 	for _, c := range []struct {
 		n, want  uint64
 		permille uint32
-	}{{100, 100, 0}, {100, 100, 1000}, {100, 25, 250}, {3, 1, 250}, {1999, 499, 250}, {1 << 40, 1 << 38, 250}} {
+	}{{100, 100, 0}, {100, 100, 1000}, {100, 25, 250}, {3, 1, 250}, {1999, 500, 250}, {3, 2, 500}, {1 << 40, 1 << 38, 250}} {
 		if got := match.Cap(c.n, c.permille); got != c.want {
 			t.Errorf("%d permille of %d: %d, want %d", c.permille, c.n, got, c.want)
 		}

@@ -98,6 +98,22 @@ func (k *PublicKey) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// MarshalText implements encoding.TextMarshaler: 128 hex digits.
+func (s Signature) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(s[:])), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Signature) UnmarshalText(b []byte) error {
+	if len(b) != 2*len(s) {
+		return fmt.Errorf("signature of %d characters: want %d hex digits", len(b), 2*len(s))
+	}
+	var v Signature
+	if _, err := hex.Decode(v[:], b); err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	*s = v
+	return nil
+}
+
 func framed(tag string, msg []byte) []byte {
 	b := make([]byte, 0, 1+len(tag)+len(msg))
 	b = append(append(b, byte(len(tag))), tag...)

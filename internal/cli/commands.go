@@ -46,6 +46,7 @@ func commands(a *app) []commandGroup {
 			newCommonsCommand(a),
 			newSupplyCommand(a),
 			newProviderCommand(a),
+			membercmd.NewAttest(a.memberEnv()),
 			newVersionCommand(a),
 			newCompletionCommand(a),
 		}},

@@ -32,7 +32,8 @@ type dryReport struct {
 	Escrow    string            `json:"escrow"`
 	Eta       float64           `json:"eta_seconds"` // 0: unknown
 	Check     *client.CheckPlan `json:"check,omitempty"`
-	Readers   string            `json:"readers"`
+	Readers   client.Readers    `json:"readers"`
+	RTT       float64           `json:"rtt_ms"` // between this client and its indexer
 	Problem   string            `json:"problem,omitempty"`
 }
 
@@ -52,15 +53,12 @@ func (l *launch) dry(ctx context.Context) error {
 		return err
 	}
 	p, err := c.Plan(ctx, r)
-	if p == nil || err != nil && !errors.Is(err, client.ErrPrice) {
+	if p == nil || err != nil && !errors.Is(err, client.ErrPrice) && !errors.Is(err, client.ErrPlace) {
 		return jobError(err)
 	}
 	d := &dryReport{Items: l.sum.Items, Reused: uint64(len(l.known)), Fuel: l.rec.Fuel, Providers: len(p.Fits), Excluded: p.Excluded,
 		Median: p.MedianPrice(), MaxPrice: p.Spec.MaxPrice, Expected: ugtg(p.Expected), Checks: ugtg(p.Checks),
-		Escrow: ugtg(p.Spec.Escrow + p.Spec.CheckEscrow), Readers: "the providers, checkers and validators of this network, and its indexer"}
-	if p.Spec.Tier == work.TierNone {
-		d.Readers = "your own providers and your indexer"
-	}
+		Escrow: ugtg(p.Spec.Escrow + p.Spec.CheckEscrow), Readers: p.Readers, RTT: float64(p.RTT.Microseconds()) / 1000}
 	if err != nil {
 		d.Problem = err.Error()
 	}
@@ -147,7 +145,29 @@ func (a *app) printDry(d *dryReport, p *client.Plan) error {
 		row("bond", "%s of its provider's bond answer for such a batch", c.Bond)
 		row("a cheat loses", "%s on average against working honestly; %s if it fakes a tenth", c.Loss, c.LossOfTenth)
 	}
-	row("who can read it", "%s", d.Readers)
+	row("round trip", "%s", roundTrips(p))
+	for i, line := range d.Readers.Lines() {
+		row([]string{"who can read it", ""}[min(i, 1)], "%s", line)
+	}
 	row("spent", "nothing: this was a dry run")
 	return w.Flush()
+}
+
+// roundTrips says what was measured: what is sent goes over the indexer, so that
+// both ways add up.
+func roundTrips(p *client.Plan) string {
+	var least, most time.Duration
+	for _, s := range p.Seen {
+		if d := time.Duration(s.RTTMicros) * time.Microsecond; d > 0 {
+			most = max(most, d)
+			if least == 0 || d < least {
+				least = d
+			}
+		}
+	}
+	r := func(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+	if most == 0 {
+		return fmt.Sprintf("%s to the indexer", r(p.RTT))
+	}
+	return fmt.Sprintf("%s to the indexer, %s to %s from there to the providers that fit", r(p.RTT), r(least), r(most))
 }

@@ -73,6 +73,8 @@ type mapSummary struct {
 	Paid     string  `json:"paid"`     // ugtg
 	Refunded string  `json:"refunded"` // ugtg
 	Seconds  float64 `json:"seconds"`
+	// Readers are who can read what was posted; null if nothing was.
+	Readers *client.Readers `json:"readers"`
 }
 
 func (l *launch) run(ctx context.Context) error {
@@ -239,7 +241,8 @@ func (l *launch) compute(ctx context.Context, c *client.Client, out *tally, miss
 	if err := l.a.records().Save(&rec); err != nil {
 		return err
 	}
-	l.sum.Job = rec.Job.String()
+	l.sum.Job, l.sum.Readers = rec.Job.String(), &plan.Readers
+	l.a.sayReaders(plan.Readers)
 	if err := l.post(ctx, c, request, plan, rec.Job); err != nil {
 		return err
 	}
@@ -266,10 +269,18 @@ func (l *launch) compute(ctx context.Context, c *client.Client, out *tally, miss
 	return l.report(out, l.a.records().Save(&rec))
 }
 
+// sayReaders says who will be able to read a job, before anything of it is sent.
+func (a *app) sayReaders(r client.Readers) {
+	fmt.Fprintln(a.errw, "Able to read program, inputs and outputs:")
+	for _, line := range r.Lines() {
+		fmt.Fprintln(a.errw, "  "+line)
+	}
+}
+
 func (l *launch) request(ctx context.Context, c *client.Client, rec *client.Record) (client.Request, error) {
 	r := client.Request{
 		Program: client.FileSource(rec.Program), List: rec.List, Sources: rec.Sources(), Limits: rec.Spec.Limits, Seed: rec.Spec.Seed,
-		Tier: rec.Spec.Tier, MaxPrice: rec.MaxPrice, Budget: rec.Budget, FuelPerItem: rec.Fuel, Chunk: rec.Chunk, MaxCopies: rec.Spec.MaxCopies,
+		Tier: rec.Spec.Tier, Place: rec.Spec.Place, MaxPrice: rec.MaxPrice, Budget: rec.Budget, FuelPerItem: rec.Fuel, Chunk: rec.Chunk, MaxCopies: rec.Spec.MaxCopies,
 	}
 	if l.deadline > 0 {
 		pace, err := c.BlockTime(ctx)
@@ -333,7 +344,7 @@ func jobError(err error) error {
 		is   error
 		code int
 	}{
-		{client.ErrPrice, exitFunds}, {ledger.ErrFunds, exitFunds}, {client.ErrNotReady, exitUnreachable},
+		{client.ErrPrice, exitFunds}, {ledger.ErrFunds, exitFunds}, {client.ErrNotReady, exitUnreachable}, {client.ErrPlace, exitUnreachable},
 		{client.ErrRequest, exitUsage}, {client.ErrTemplate, exitUsage}, {client.ErrNoRecord, exitUsage},
 		{ledger.ErrRefused, exitUsage}, {blob.ErrCorrupt, exitUsage}, {client.ErrRecord, exitHome},
 	} {

@@ -51,6 +51,7 @@ type mapOptions struct {
 	maxFuel   fuelSize
 	maxOutput byteSize
 	seed      uint64
+	place     placeOptions
 
 	dryRun, detach, fresh, json bool
 }
@@ -68,7 +69,7 @@ func newMapCommand(a *app) *cobra.Command {
 			"item's file in its own folder, and {out}, the file to write. Without {out} the\n" +
 			"program's stdout becomes the output.\n\n" +
 			"The same command again computes only what is missing. Ctrl-C leaves the job running.\n" +
-			"Providers, checkers and referees can read a job's data.",
+			"Who can read a job's data is said before it is sent: see also --dry-run.",
 		Example: "  gotong map --each 'in/*.txt' --out 'out/{stem}.json' -- prog.wasm {in} {out}\n" +
 			"  gotong map --range 1-240 --out 'frames/{i}.png' --with scene.bin -- render.wasm scene.bin {i} {out}\n" +
 			"  gotong map --grid lr=1e-4,3e-4 --grid bs=16,32 --out 'runs/{lr}-{bs}.json' -- train.wasm {lr} {bs}",
@@ -95,6 +96,7 @@ func newMapCommand(a *app) *cobra.Command {
 	f.Var(&o.maxFuel, "max-fuel", "most fuel of an item; 1e9 is one work unit")
 	f.Var(&o.maxOutput, "max-output", "most output of an item: stdout, stderr and files together")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of the programs' random numbers")
+	o.place.addFlags(f)
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would happen and what it would cost; nothing is posted")
 	f.BoolVar(&o.detach, "detach", false, "return once the job is posted")
 	f.BoolVar(&o.fresh, "fresh", false, "compute every item, also those whose verified results are known")
@@ -172,6 +174,9 @@ func (o *mapOptions) terms(r *client.Record) (err error) {
 		if r.Budget == 0 {
 			return &exitError{exitFunds, errors.New("--budget 0: nothing can be paid with it; own providers take --tier none")}
 		}
+	}
+	if s.Place, err = o.place.placement(); err != nil {
+		return err
 	}
 	if r.Chunk, err = parseChunk(o.chunk); err != nil {
 		return err

@@ -9,12 +9,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gotong-network/gotong/internal/membercmd"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
 func newProviderCommand(a *app) *cobra.Command {
-	return newGroup("provider", "Ask about providers", newProviderStatusCommand(a))
+	return newGroup("provider", "Ask about providers", newProviderStatusCommand(a), membercmd.NewAttestations(a.memberEnv()))
 }
 
 func newProviderStatusCommand(a *app) *cobra.Command {

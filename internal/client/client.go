@@ -41,6 +41,8 @@ var (
 	ErrRemote = errors.New("the indexer refused")
 	// ErrNotReady reports a network that cannot serve a job now.
 	ErrNotReady = errors.New("the network is not ready for jobs")
+	// ErrPlace reports that no provider, or too few, are where the job may run.
+	ErrPlace = errors.New("no provider fits where this job may run")
 )
 
 // answerTimeout bounds one request that is not a watch.
@@ -131,14 +133,31 @@ func (c *Client) Status(ctx context.Context) (*wire.Status, error) {
 	return st, err
 }
 
+// Standing is an offer and what its indexer sees of the provider.
+type Standing struct {
+	Offer    *work.Offer
+	Attested []work.Attestation // of the offer, with true signatures
+	Seen     wire.Seen          // the indexer's word; zero if it says nothing
+}
+
 // Offers gives the signed offers that the indexer knows and that this chain's
 // clients may use: valid signatures, not expired. Whether a peer speaks for its
 // account the chain checks when it commits.
 func (c *Client) Offers(ctx context.Context) ([]*work.Offer, error) {
-	var out []*work.Offer
+	all, err := c.Standings(ctx)
+	out := make([]*work.Offer, len(all))
+	for i := range all {
+		out[i] = all[i].Offer
+	}
+	return out, err
+}
+
+// Standings is Offers with what the indexer sees of each provider.
+func (c *Client) Standings(ctx context.Context) ([]Standing, error) {
+	var out []Standing
 	now := time.Now().Unix()
 	err := c.ask(ctx, &wire.Request{Op: wire.OpOffers}, func(a *wire.Answer) error {
-		for _, b := range a.Offers {
+		for i, b := range a.Offers {
 			o, err := work.DecodeOffer(b)
 			if err == nil {
 				err = o.Verify()
@@ -150,7 +169,11 @@ func (c *Client) Offers(ctx context.Context) ([]*work.Offer, error) {
 			if len(out) == maxOffers {
 				return fmt.Errorf("%w: it gives more than %d offers", ErrRemote, maxOffers)
 			}
-			out = append(out, o)
+			s := Standing{Offer: o, Attested: o.Attested()}
+			if i < len(a.Seen) && a.Seen[i].Provider == o.Provider {
+				s.Seen = a.Seen[i]
+			}
+			out = append(out, s)
 		}
 		return nil
 	})

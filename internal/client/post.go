@@ -31,6 +31,7 @@ type Request struct {
 	Limits  work.Limits
 	Seed    uint64
 	Tier    work.Tier
+	Place   work.Placement // where items may run
 
 	// MaxPrice is the most that a work unit may cost; 0: twice the median of the
 	// offers that fit, and at least the highest of the cheaper half.
@@ -73,10 +74,19 @@ type Plan struct {
 	Expected work.Amount      `json:"expected"` // of the work, at the median price
 	Checks   work.Amount      `json:"checks"`   // expected cost of its checks
 	Ready    *wire.Status     `json:"indexer"`
+	Readers  Readers          `json:"readers"`
+	// Why says in one line which offers fit and why the others do not.
+	Why string `json:"why"`
+	// RTT is the round trip between this client and its indexer; the one between
+	// indexer and providers is in Seen, of each of Fits.
+	RTT  time.Duration `json:"rtt_nanos"`
+	Seen []wire.Seen   `json:"seen"`
+
+	attested [][]work.Attestation // of each of Fits
 }
 
-// Plan works out a job: price, escrows, deadline. ErrPrice, ledger.ErrFunds and
-// ErrNotReady say what stands in its way.
+// Plan works out a job: price, place, escrows, deadline, and who can read it.
+// ErrPrice, ErrPlace, ledger.ErrFunds and ErrNotReady say what stands in its way.
 func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 	if err := r.List.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
@@ -100,19 +110,32 @@ func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 	if p.Balance, err = c.cfg.Ledger.Balance(ctx, c.cfg.Account); err != nil {
 		return nil, err
 	}
-	offers, err := c.Offers(ctx)
+	offers, err := c.Standings(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if p.RTT, err = c.RTT(ctx); err != nil {
 		return nil, err
 	}
 	p.Spec = work.JobSpec{
 		Chain: c.cfg.Chain, Client: c.cfg.Account, Nonce: nonce(), ClientKey: c.publicKey(),
 		Program: program, Profile: c.cfg.Profile, Items: work.BlobOf(r.List.Encode()), ItemCount: r.List.Len(), Limits: r.Limits, Seed: r.Seed,
 		Tier: r.Tier, MaxPrice: r.MaxPrice, Indexer: p.Ready.Key, IndexerOwner: c.cfg.IndexerOwner, MaxCopies: r.MaxCopies,
+		Place: r.Place,
 	}
 	if p.Spec.MaxCopies == 0 {
 		p.Spec.MaxCopies = defaultCopies
 	}
+	if err := p.Spec.Place.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
 	if err := p.setPrice(r, offers); err != nil {
+		return p, err
+	}
+	if p.Readers, err = c.readers(ctx, p); err != nil {
+		return nil, err
+	}
+	if err := p.checkPlace(); err != nil {
 		return p, err
 	}
 	if r.Tier == work.TierNone {
@@ -147,33 +170,17 @@ func nonce() uint64 {
 }
 
 // setPrice chooses the cap if the caller does not, and finds the offers under it.
-func (p *Plan) setPrice(r Request, offers []*work.Offer) error {
-	p.Excluded = map[string]int{}
+func (p *Plan) setPrice(r Request, offers []Standing) error {
 	cap := r.MaxPrice
 	if cap == 0 || r.Tier == work.TierNone {
 		cap = math.MaxUint64
 	}
-	fits := func(cap work.Price) []*work.Offer {
-		cs := make([]match.Candidate, len(offers))
-		for i, o := range offers {
-			cs[i] = match.Candidate{Offer: o}
-		}
-		ranked, ex := match.Rank(cs, match.Request{NowUnix: time.Now().Unix(), Chain: p.Spec.Chain, MaxPrice: cap, MemoryBytes: r.Limits.MemoryBytes}, match.DefaultWeights())
-		clear(p.Excluded)
-		for why, n := range ex {
-			p.Excluded[string(why)] = n
-		}
-		out := make([]*work.Offer, len(ranked))
-		for i, k := range ranked {
-			out[i] = k.Offer
-		}
-		slices.SortStableFunc(out, func(a, b *work.Offer) int { return compare(a.Price, b.Price) })
-		return out
-	}
-	p.Fits = fits(cap)
+	p.fit(r, offers, cap)
 	if r.MaxPrice == 0 && r.Tier != work.TierNone {
 		p.Spec.MaxPrice = 2 * max(p.MedianPrice(), p.Params.MinPrice)
-		p.Fits = fits(p.Spec.MaxPrice)
+		if len(p.Fits) > 0 { // else it is not for the price
+			p.fit(r, offers, p.Spec.MaxPrice)
+		}
 	}
 	if r.Tier == work.TierNone {
 		return nil
@@ -184,7 +191,7 @@ func (p *Plan) setPrice(r Request, offers []*work.Offer) error {
 	case len(p.Fits) == 0 && p.Excluded[string(match.ReasonPrice)] > 0:
 		least := work.Price(math.MaxUint64)
 		for _, o := range offers {
-			least = min(least, o.Price)
+			least = min(least, o.Offer.Price)
 		}
 		return fmt.Errorf("%w: the price cap of %d ugtg per work unit is under every offer, the lowest asks %d ugtg: give a higher --max-price", ErrPrice, p.Spec.MaxPrice, least)
 	}

@@ -65,6 +65,8 @@ type Settings struct {
 	Price string `json:"price,omitempty"`
 	// Slots are how many items a provider or checker runs at a time; 0: all cores.
 	Slots int `json:"slots,omitempty"`
+	// Region is where the provider says that it is, an ISO 3166 code; empty: unstated.
+	Region string `json:"region,omitempty"`
 	// Bond is what the member bonds in each role, as an amount.
 	Bond string `json:"bond,omitempty"`
 	// Stake is what a new validator stakes, as an amount.

@@ -81,7 +81,7 @@ var errNotYours = errors.New("this job belongs to another client: ask with the k
 func (x *Indexer) authorize(ctx context.Context, peer sign.PublicKey, r *wire.Request) error {
 	var key sign.PublicKey
 	switch r.Op {
-	case wire.OpStatus, wire.OpOffers:
+	case wire.OpStatus, wire.OpOffers, wire.OpPing:
 		return nil
 	case wire.OpAccept:
 		spec, err := work.DecodeJobSpec(r.Spec)
@@ -129,6 +129,7 @@ func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) err
 	switch r.Op {
 	case wire.OpStatus:
 		a.Status, err = x.status(ctx)
+	case wire.OpPing:
 	case wire.OpAccept:
 		err = x.accept(ctx, r)
 	case wire.OpExplain:

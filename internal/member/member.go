@@ -261,11 +261,21 @@ func (n *Node) provider(ctx context.Context, slots int) (*node.Provider, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &node.Provider{Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2}
+	p := &node.Provider{Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2,
+		Region: n.settings.Region, Attestations: n.attestations}
 	if n.home.Info().Private {
 		p.Own = func(work.Address) bool { return true } // a private network is one owner's
 	}
 	return p, nil
+}
+
+// attestations are what attesters say about this home, as it is kept now.
+func (n *Node) attestations() []work.Attestation {
+	all, err := n.home.Attestations()
+	if err != nil {
+		n.log.Warn("attestations are not offered", "err", err)
+	}
+	return all
 }
 
 // machineMemory is the machine's memory in bytes.

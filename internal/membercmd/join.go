@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/iso3166"
 	"github.com/gotong-network/gotong/internal/member"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/work"
@@ -23,6 +24,7 @@ type joinOptions struct {
 	price    string
 	slots    int
 	bond     string
+	region   string
 	listen   []string
 	reach    string
 	relay    bool
@@ -52,6 +54,7 @@ func NewJoin(e *Env) *cobra.Command {
 	f.StringVar(&o.price, "price", "", "what a provider asks per work unit (default 1000ugtg)")
 	f.IntVar(&o.slots, "slots", 0, "items run at a time (default: one per core)")
 	f.StringVar(&o.bond, "bond", "", "bond of each role (default 100gtg, or the chain's least if that is more)")
+	f.StringVar(&o.region, "region", "", "where a provider says that it is, an ISO 3166 code as DE or DE-BY (default: unstated)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to hear peers at (default: any port)")
 	f.StringVar(&o.reach, "reach", "", "what you know of how others reach this machine: public or relayed (default: it finds out)")
 	f.BoolVar(&o.relay, "relay", false, "carry the connections of those who cannot be reached; needs a public address")
@@ -97,8 +100,13 @@ func runJoin(ctx context.Context, e *Env, o joinOptions, file string) error {
 }
 
 func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
-	s := home.Settings{Listen: o.listen, RPC: o.rpc, ChainP2P: o.chainP2P, Price: o.price, Slots: o.slots, Bond: o.bond, Metrics: o.metrics,
+	s := home.Settings{Listen: o.listen, RPC: o.rpc, ChainP2P: o.chainP2P, Price: o.price, Slots: o.slots, Bond: o.bond, Region: o.region, Metrics: o.metrics,
 		Reach: o.reach, Relay: o.relay, Light: o.light, Stake: o.stake}
+	if o.region != "" {
+		if err := iso3166.Check(o.region); err != nil {
+			return nil, s, usagef("--region: %w", err)
+		}
+	}
 	roles, err := home.ParseRoles(o.as)
 	if err != nil {
 		return nil, s, usagef("--as: %w", err)

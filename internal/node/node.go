@@ -83,6 +83,10 @@ type Provider struct {
 	Own func(work.Address) bool
 	// NoCommons leaves idle slots idle instead of working on the commons.
 	NoCommons bool
+	Region    string // ISO 3166 code, its owner's word; empty: unstated
+	Hardware  work.Hardware
+	// Attestations gives what attesters say about the peer key; nil: nothing.
+	Attestations func() []work.Attestation
 	// Paused begins paused, as its owner left it.
 	Paused bool
 	// Limits are what of the machine is given; nil: all.
@@ -98,6 +102,8 @@ type Indexer struct {
 	// AllOwn lets every provider serve tier none: in a private network all are the
 	// owner's.
 	AllOwn bool
+	// Regions are the countries whose offers are heard; empty: all.
+	Regions []string
 }
 
 // Node is one participant.
@@ -296,8 +302,13 @@ func (n *Node) addIndexer() error {
 	if n.cfg.Indexer == nil {
 		return nil
 	}
+	var topics []string
+	for _, r := range n.cfg.Indexer.Regions {
+		topics = append(topics, wire.OfferTopic(n.cfg.Chain, work.ClassCPU, r))
+	}
 	x, err := indexer.New(indexer.Config{
-		Chain: n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch,
+		OfferTopics: topics,
+		Chain:       n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch,
 		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, AllOwn: n.cfg.Indexer.AllOwn, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -330,6 +341,7 @@ func (n *Node) addProvider() error {
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.peers,
 		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
 		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
+		Region: c.Region, Hardware: c.Hardware, Attestations: c.Attestations,
 		Slots: slots, Governor: governor, Paused: c.Paused, NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
 	})
 	if err != nil {

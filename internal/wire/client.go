@@ -25,6 +25,7 @@ const (
 	OpRetry   Op = "retry"   // run host-failed items again now
 	OpRelease Op = "release" // Answer.Release: signature that nothing of the job is outstanding; refused while something is
 	OpForget  Op = "forget"  // the client has all it wants: blobs of the job may go
+	OpPing    Op = "ping"    // nothing but Done, at once: it measures the round trip
 )
 
 // Request is one request.
