@@ -82,7 +82,7 @@ func Genesis(c GenesisConfig) (*cmttypes.GenesisDoc, error) {
 	b := &builder{codec: a.codec, state: make(map[string]json.RawMessage)}
 	b.accounts(c)
 	b.validators(c)
-	b.collections(beacontypes.ModuleName, map[string]any{"keys": beaconKeys(c.Validators), "values": none, "last": none})
+	b.collections(beacontypes.ModuleName, map[string]any{"keys": beaconKeys(c.Validators), "values": none, "last": none, "skipped": none})
 	b.collections(registrytypes.ModuleName, map[string]any{"parties": none, "held": zero, "vesting": none})
 	b.collections(markettypes.ModuleName, map[string]any{"jobs": none, "by_client": none, "taken": none, "held": zero})
 	b.collections(prooftypes.ModuleName, map[string]any{"params": []entry{{"item", c.Params}}, "batches": none, "by_job": none, "held": none,

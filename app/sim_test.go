@@ -98,11 +98,13 @@ type sim struct {
 	ended         map[lifecycle.Phase]int
 	seen          map[lifecycle.Phase]int
 	whys          map[string]int
+	late          map[int64]bool // heights that were decided after a skipped turn
+	redraws       int
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), done: map[string]int{}, refused: map[string]int{},
-		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}, whys: map[string]int{}}
+		ended: map[lifecycle.Phase]int{}, seen: map[lifecycle.Phase]int{}, whys: map[string]int{}, late: map[int64]bool{}}
 	p := lifecycle.LocalParams()
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 10, 10, 10, 10, 5
 	p.TakeoverIdleBlocks, p.TakeoverAnswerBlocks = 5, 3
@@ -152,6 +154,10 @@ func (s *sim) block(ops int, operate func()) {
 	}
 	for range ops {
 		operate()
+	}
+	if s.rng.IntN(12) == 0 {
+		s.late[s.chain.Height()] = true
+		s.chain.SkipTurn()
 	}
 	b, err := s.chain.Advance()
 	if err != nil {
@@ -248,6 +254,10 @@ func (s *sim) record(id work.BatchID) *lifecycle.Batch {
 		s.decode(res.Batch, b)
 		s.records[id] = b
 		s.seen[b.Phase]++
+		s.redraws += int(b.Redraws)
+		if len(b.Draws) > 0 && s.late[b.DrawHeight] {
+			s.fatal("batch %s was drawn by the beacon of %d, which came after a skipped turn", b.ID.Short(), b.DrawHeight)
+		}
 	}
 	return s.records[id]
 }
@@ -308,6 +318,9 @@ func (s *sim) audit() {
 func (s *sim) coverage() {
 	if s.ended[lifecycle.Settled] == 0 {
 		s.t.Errorf("no batch was settled: %v", s.ended)
+	}
+	if s.redraws == 0 {
+		s.t.Error("no draw began anew after a skipped turn")
 	}
 	if *simBlocks < 500 {
 		return

@@ -627,15 +627,19 @@ func TestRevealsAreBound(t *testing.T) {
 	}
 }
 
-// Whoever proposes the block of the draw cannot steer it by a bond of the right
-// size: the draw counts the bonds before that block.
-func TestDrawIgnoresBondsOfItsOwnBlock(t *testing.T) {
+// Who knows the beacon of the draw, its proposer first and in the next block
+// everybody, cannot steer it by a bond of the right size: the draw counts the bonds
+// before both blocks.
+func TestDrawIgnoresBondsOfItsOwnBlocks(t *testing.T) {
 	t.Parallel()
-	draw := func(add work.Amount) []lifecycle.Check {
+	draw := func(lag int64, add work.Amount) []lifecycle.Check {
 		w := newWorld(t, setup{providers: 1, checkers: 5, validators: 1})
 		r := w.commit(provider(0), 0, 100, nil)
-		for r.batch().DrawHeight == 0 || w.l.Height()+1 < r.batch().DrawHeight {
+		for r.batch().DrawHeight == 0 || w.l.Height()+1 < r.batch().DrawHeight+lag {
 			w.l.Advance()
+		}
+		if r.batch().Phase != lifecycle.Committed {
+			t.Fatalf("the draw is made already: %s", r.batch().Phase)
 		}
 		if add > 0 {
 			w.must(checker(0), ledger.Register{Role: lifecycle.RoleChecker, Peer: sign.PublicKey{1}, Bond: add})
@@ -643,13 +647,56 @@ func TestDrawIgnoresBondsOfItsOwnBlock(t *testing.T) {
 		}
 		return r.until(lifecycle.Opening).Checks
 	}
-	a, b := draw(0), draw(77*gtg)
-	if len(a) != len(b) {
-		t.Fatalf("%v and %v", a, b)
+	a := draw(0, 0)
+	for _, lag := range []int64{0, 1} {
+		b := draw(lag, 77*gtg)
+		if len(a) != len(b) {
+			t.Fatalf("%v and %v", a, b)
+		}
+		for i := range a {
+			if a[i].Checker != b[i].Checker {
+				t.Errorf("a change %d blocks late: check %d moved from %s to %s", lag, i, a[i].Checker, b[i].Checker)
+			}
+		}
 	}
-	for i := range a {
-		if a[i].Checker != b[i].Checker {
-			t.Errorf("check %d moved from %s to %s", i, a[i].Checker, b[i].Checker)
+}
+
+// A value that came about after a skipped turn fixes nothing and draws nothing: the
+// draw begins anew, later each time, and in the end takes what comes.
+func TestSkippedTurnsDrawNothing(t *testing.T) {
+	t.Parallel()
+	for _, skips := range []int{0, 1, 2, 5, 8, 100} {
+		var r *results
+		skipped, waits := map[int64]bool{}, []int64{}
+		w := newWorld(t, setup{providers: 1, checkers: 3, validators: 1, steer: func(h int64, v work.Hash) (work.Hash, bool) {
+			if r == nil {
+				return v, false
+			}
+			skipped[h] = len(waits) < skips
+			return v, skipped[h]
+		}})
+		r = w.commit(provider(0), 0, 100, nil)
+		last, redraws := w.l.Height(), uint32(0)
+		for r.batch().Phase == lifecycle.Committed {
+			if w.l.Height() > last+400 {
+				t.Fatalf("%d skips: nothing happens", skips)
+			}
+			if b := r.batch(); b.Redraws > redraws {
+				redraws, waits, last = b.Redraws, append(waits, w.l.Height()-last), w.l.Height()
+			}
+			w.l.Advance()
+		}
+		b := r.batch()
+		if want := min(skips, 8); int(b.Redraws) != want || skips < 8 && skipped[b.DrawHeight] {
+			t.Errorf("%d skips: %d draws began anew, want %d; drawn by height %d, after a skip: %t", skips, b.Redraws, want, b.DrawHeight, skipped[b.DrawHeight])
+		}
+		for i := 1; i < len(waits)-1 && i < 3; i++ {
+			if waits[i+1] <= waits[i] {
+				t.Errorf("%d skips: waits of %v blocks: want each longer, up to 256", skips, waits)
+			}
+		}
+		if len(b.Draws) == 0 || r.until(lifecycle.Void) == nil {
+			t.Errorf("%d skips: nothing was drawn", skips)
 		}
 	}
 }

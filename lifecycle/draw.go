@@ -11,17 +11,34 @@ import (
 // referee runs what they left.
 const maxRounds = 3
 
+// maxRedraws is how often a batch begins its draw anew because a proposer's turn was
+// skipped; then it takes what comes.
+const maxRedraws = 8
+
 // draw fixes the height of the draw, then draws points and checkers from its
-// beacon.
+// beacon. Both values are those of the block before, because only now it is known
+// how that one came about: a value that was decided after a skipped turn draws
+// nothing, and the draw begins anew, later each time. Else whoever holds many turns
+// in a row could skip until a value suits him.
 func (t *turn) draw() error {
 	b := t.b
-	value, err := t.m.S.Beacon(t.h)
+	skipped, err := t.m.S.Skipped(t.h - 1)
+	if err != nil {
+		return err
+	}
+	if skipped && b.Redraws < maxRedraws {
+		b.DrawHeight = 0
+		t.await(Committed, t.p.DrawDelayBlocks+redrawWait(b.Redraws))
+		b.Redraws++
+		return nil
+	}
+	value, err := t.m.S.Beacon(t.h - 1)
 	if err != nil {
 		return err
 	}
 	if b.DrawHeight == 0 {
-		b.DrawHeight = t.h + 1 + int64(binary.BigEndian.Uint64(value[:8])%t.p.DrawSpreadBlocks)
-		t.await(Committed, b.DrawHeight-t.h)
+		b.DrawHeight = t.h + int64(binary.BigEndian.Uint64(value[:8])%t.p.DrawSpreadBlocks)
+		t.await(Committed, b.DrawHeight+1-t.h)
 		return nil
 	}
 	b.Draws = drawPoints(b, value, b.Sample)
@@ -37,6 +54,10 @@ func (t *turn) draw() error {
 	t.await(Opening, t.p.OpenBlocks)
 	return nil
 }
+
+// redrawWait is how many blocks the next draw waits after so many that were skipped:
+// 8, 32, 128, then 256, to be soon out of any row of turns.
+func redrawWait(redraws uint32) int64 { return min(int64(8)<<(2*min(redraws, 3)), 256) }
 
 // drawPoints draws m points over the fuel, one in each of m equal strata, or every
 // item once if the tier draws them all.

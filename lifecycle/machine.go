@@ -24,6 +24,9 @@ type State interface {
 	Params() (Params, error)
 	// Beacon is the value of a past or the current height.
 	Beacon(height int64) (work.Hash, error)
+	// Skipped reports whether the block of a height before the current one was decided
+	// after a proposer's turn had been skipped.
+	Skipped(height int64) (bool, error)
 	// Validators are the bonded validators with their power, by operator account,
 	// in the order of their addresses.
 	Validators() ([]ValidatorPower, error)

@@ -143,7 +143,7 @@ func (m Machine) CommitBatch(provider work.Address, job work.JobID, parts []Part
 		}
 	}
 	t.j.CommitHeight, t.j.Kept = t.h, 0
-	t.await(Committed, t.p.DrawDelayBlocks-1)
+	t.await(Committed, t.p.DrawDelayBlocks)
 	return b.ID, t.done(true)
 }
 

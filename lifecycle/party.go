@@ -76,18 +76,24 @@ func (q *Party) unbond(amount work.Amount, height int64, p Params) error {
 // staying is the bond that was not asked back.
 func (q *Party) staying() work.Amount { return q.Bond - min(q.Bond, q.Unbonding) }
 
-// beforeChange keeps the weight that q had before this block.
+// beforeChange keeps the weight that q had before what it changes now and changed
+// in the block before.
 func (q *Party) beforeChange(height int64) {
-	if q.ChangedHeight != height {
-		q.ChangedHeight, q.PriorWeight = height, q.staying()
+	if height-q.ChangedHeight >= weightBlocks {
+		q.PriorWeight = q.staying()
 	}
+	q.ChangedHeight = height
 }
 
+// weightBlocks is how many blocks a change of a bond waits until draws count it: the
+// block of the draw's beacon and the one after it, in which the draw is made.
+const weightBlocks = 2
+
 // Weight is the bond that a draw at the end of height counts: what its owner did
-// in this very block is left out, because whoever proposes a block knows its
-// beacon and could steer the draw by a bond of the right size.
+// since the draw's beacon could be known is left out, because it could steer the
+// draw by a bond of the right size.
 func (q *Party) Weight(height int64) work.Amount {
-	if q.ChangedHeight == height {
+	if height-q.ChangedHeight < weightBlocks {
 		return min(q.PriorWeight, q.Bond)
 	}
 	return q.staying()

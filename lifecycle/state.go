@@ -116,6 +116,8 @@ type Batch struct {
 	Phase        Phase `json:"phase"`
 	CommitHeight int64 `json:"commit_height"`
 	DrawHeight   int64 `json:"draw_height"` // 0 until the beacon of CommitHeight+2 fixes it
+	// Redraws is how often the draw began anew after a skipped turn.
+	Redraws uint32 `json:"redraws,omitempty"`
 	// Deadline is the last height at which the awaited message counts; 0 in the queue,
 	// and in a window that is over while an older batch of the provider is undecided.
 	Deadline int64 `json:"deadline"`
@@ -262,8 +264,8 @@ type Party struct {
 	Settled          uint64         `json:"settled"` // batches, or checks
 	Missed           uint64         `json:"missed"`
 
-	// PriorWeight is the weight before the block ChangedHeight, in which the owner
-	// last changed its bond: see Weight.
+	// PriorWeight is the weight before the owner last changed its bond, in the block
+	// ChangedHeight and perhaps the one before it: see Weight.
 	ChangedHeight int64       `json:"changed_height"`
 	PriorWeight   work.Amount `json:"prior_weight"`
 

@@ -30,6 +30,7 @@ type world struct {
 // setup says how a world differs from the usual one.
 type setup struct {
 	seed       uint64
+	steer      func(height int64, value work.Hash) (work.Hash, bool) // of the beacon; see fake.Config
 	params     func(*lifecycle.Params)
 	spec       func(*work.JobSpec)
 	providers  int
@@ -57,7 +58,7 @@ func newWorld(t testing.TB, s setup) *world {
 	for i := range s.validators {
 		vs = append(vs, lifecycle.ValidatorPower{Account: validator(i), Power: 10})
 	}
-	w.l = fake.New(fake.Config{Chain: "test", Params: p, Genesis: genesis, Validators: vs, Seed: s.seed})
+	w.l = fake.New(fake.Config{Chain: "test", Params: p, Genesis: genesis, Validators: vs, Seed: s.seed, Steer: s.steer})
 	for i := range s.providers {
 		w.must(provider(i), ledger.Register{Role: lifecycle.RoleProvider, Peer: sign.PublicKey{1}, Bond: 100 * gtg})
 	}

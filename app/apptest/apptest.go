@@ -63,6 +63,7 @@ type Chain struct {
 	height   int64
 	time     time.Time
 	proposer []byte
+	round    int32 // in which the last block was decided
 	pending  [][]byte
 	// sets are the validator sets of the last committed block, the next and the one
 	// after: a change counts two blocks later.
@@ -263,6 +264,10 @@ func (c *Chain) sign(a *account, msgs []proto.Message) ([]byte, error) {
 	return proto.Marshal(&tx.TxRaw{BodyBytes: bodyBytes, AuthInfoBytes: info, Signatures: [][]byte{sig}})
 }
 
+// SkipTurn has the last block be decided in its second round, as the next block will
+// tell.
+func (c *Chain) SkipTurn() { c.round = 1 }
+
 // Advance makes a block of what was sent since the last one. An error means that
 // the chain would have halted.
 func (c *Chain) Advance() (Block, error) {
@@ -290,7 +295,7 @@ func (c *Chain) Advance() (Block, error) {
 	if err != nil {
 		return Block{}, fmt.Errorf("block %d: %w", height, err)
 	}
-	c.height, c.time, c.sets = height, at, [3][]abci.Validator{c.sets[1], c.sets[2], next}
+	c.height, c.time, c.round, c.sets = height, at, 0, [3][]abci.Validator{c.sets[1], c.sets[2], next}
 	b := Block{Height: height, Time: at, Events: res.Events, Hash: res.AppHash}
 	for _, r := range res.TxResults[len(proposal.Txs):] {
 		b.Results = append(b.Results, Result{Code: r.Code, Codespace: r.Codespace, Log: r.Log, Events: r.Events})
@@ -306,7 +311,7 @@ func (c *Chain) Advance() (Block, error) {
 
 // lastCommit has everybody in the set of the last block sign it.
 func (c *Chain) lastCommit() abci.CommitInfo {
-	var info abci.CommitInfo
+	info := abci.CommitInfo{Round: c.round}
 	for _, v := range c.sets[0] {
 		info.Votes = append(info.Votes, abci.VoteInfo{Validator: v, BlockIdFlag: 2}) // commit
 	}

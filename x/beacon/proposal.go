@@ -66,7 +66,7 @@ func PreBlock(k keeper.Keeper, ctx sdk.Context, req *abci.RequestFinalizeBlock) 
 	if err != nil {
 		return fmt.Errorf("block %d: %w", req.Height, err)
 	}
-	return k.Add(ctx, req.Height, v)
+	return k.Add(ctx, req.Height, v, req.DecidedLastCommit.Round > 0)
 }
 
 // Runner keeps the proof from the executor of transactions: its own result is

@@ -61,35 +61,64 @@ func adjacent(n, k int) proposers {
 	return func(height int64, round int) bool { return (int(height)+round)%n < k }
 }
 
+// plan is when a batch is drawn, as far as the beacon has told.
+type plan struct {
+	fix, draw int64 // heights of the values; draw is 0 until it is fixed
+	redraws   int
+}
+
+// maxRedraws and redrawWait are the rules of the chain, written down once more.
+const maxRedraws = 8
+
+func redrawWait(redraws int) int64 { return []int64{8, 32, 128, 256}[min(redraws, 3)] }
+
 // grind makes the attacker skip its blocks until a draw misses its lies and, if it
 // knows the proposers to come, until a draw falls on a block of its own.
 func grind(w *World, evilProposes proposers, knows bool) {
-	drawAt := map[*Batch]int64{}
-	fixes := func(b *Batch) int64 { return b.Committed + w.P.DrawDelayBlocks - 1 }
-	height := func(at int64, value work.Hash) int64 {
+	plans := map[*Batch]*plan{}
+	drawAt := func(at int64, value work.Hash) int64 {
 		return at + 1 + int64(binary.BigEndian.Uint64(value[:8])%w.P.DrawSpreadBlocks)
 	}
-	likes := func(at int64, value work.Hash) bool {
-		for _, b := range w.open {
+	likes := func(at int64, value work.Hash, round int) bool {
+		for b, p := range plans {
+			if round > 0 && p.redraws < maxRedraws {
+				continue // after a skipped turn this value draws nothing for it
+			}
 			if b.Provider.Owner != evil || len(b.False) == 0 || b.now == nil {
 				continue
 			}
-			if knows && at == fixes(b) && !evilProposes(height(at, value), 0) || at == drawAt[b] && b.hit(value) {
+			if knows && at == p.fix && !evilProposes(drawAt(at, value), 0) || at == p.draw && b.hit(value) {
 				return false
 			}
 		}
 		return true
 	}
-	w.steer = func(at int64, value work.Hash) work.Hash {
-		for round := 0; evilProposes(at, round) && !likes(at, value); round++ {
-			value = work.Sum("skipped", value[:])
-		}
-		for _, b := range w.open {
-			if at == fixes(b) {
-				drawAt[b] = height(at, value)
+	w.steer = func(at int64, value work.Hash) (work.Hash, bool) {
+		for b := range plans {
+			if !slices.Contains(w.open, b) {
+				delete(plans, b)
 			}
 		}
-		return value
+		for _, b := range w.open {
+			if plans[b] == nil {
+				plans[b] = &plan{fix: b.Committed + w.P.DrawDelayBlocks - 1}
+			}
+		}
+		round := 0
+		for ; evilProposes(at, round) && !likes(at, value, round); round++ {
+			value = work.Sum("skipped", value[:])
+		}
+		for _, p := range plans {
+			switch {
+			case at != p.fix && at != p.draw:
+			case round > 0 && p.redraws < maxRedraws:
+				p.fix, p.draw = at+w.P.DrawDelayBlocks+redrawWait(p.redraws), 0
+				p.redraws++
+			case at == p.fix:
+				p.draw = drawAt(at, value)
+			}
+		}
+		return value, round > 0
 	}
 }
 
@@ -133,7 +162,9 @@ func grinder() (l []Attack) {
 	}
 	for _, permille := range []uint64{100, 333} {
 		add(Attack{Name: fmt.Sprintf("beacon grinder with %d %% of the power fakes 20 %%", (permille+5)/10), Detects: true, Describe: func(w *World, cheat bool) {
-			thrifty(w, cheat, byLot(w.Seed, permille), false)
+			p := thrifty(w, cheat, byLot(w.Seed, permille), false)
+			// One batch at a time: to skip because of one draws the others anew too.
+			p.When = func(int64) bool { return len(w.open) == 0 }
 			if cheat {
 				w.alpha = float64(permille) / 1000
 			}

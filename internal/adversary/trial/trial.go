@@ -53,7 +53,7 @@ type Genesis struct {
 	Governance work.Address
 	Seed       uint64
 	// Steer, if set, replaces a block's beacon value as the block begins.
-	Steer func(height int64, value work.Hash) work.Hash
+	Steer func(height int64, value work.Hash) (work.Hash, bool)
 }
 
 // A Maker starts a chain.

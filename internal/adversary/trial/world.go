@@ -34,7 +34,7 @@ type World struct {
 	chain Chain
 	ctx   context.Context
 	rng   *rand.Rand
-	steer func(height int64, value work.Hash) work.Hash
+	steer func(height int64, value work.Hash) (work.Hash, bool)
 
 	height     int64 // of the block being made
 	order      []*actor

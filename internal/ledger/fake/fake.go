@@ -35,8 +35,9 @@ type Config struct {
 	Validators []lifecycle.ValidatorPower   // in any order; their stakes, 1 gtg for 1 of power, are part of the supply
 	Seed       uint64                       // of the beacon
 	// Steer, if set, may replace a block's beacon value as the block begins, as a
-	// proposer can who skips its turn. It must not call the ledger.
-	Steer func(height int64, value work.Hash) work.Hash
+	// proposer can who skips its turn, and says whether it did. It must not call the
+	// ledger.
+	Steer func(height int64, value work.Hash) (work.Hash, bool)
 }
 
 // Ledger is the ledger in memory. It is safe for concurrent use.

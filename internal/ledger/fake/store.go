@@ -19,7 +19,9 @@ type store struct {
 	params lifecycle.Params
 	height int64       // of the block being made
 	beacon []work.Hash // by height, from 0
-	steer  func(height int64, value work.Hash) work.Hash
+	// skipped are the heights that were decided after a skipped turn.
+	skipped map[int64]bool
+	steer   func(height int64, value work.Hash) (work.Hash, bool)
 
 	validators  []lifecycle.ValidatorPower
 	jobs        map[work.JobID]*lifecycle.Job
@@ -90,7 +92,7 @@ func newStore(c Config) *store {
 	e.String(c.Chain)
 	e.U64(c.Seed)
 	s := &store{
-		chain: c.Chain, params: c.Params, steer: c.Steer, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
+		chain: c.Chain, params: c.Params, steer: c.Steer, skipped: map[int64]bool{}, beacon: []work.Hash{work.Sum("gotong/fakebeacon/1", e.Bytes())},
 		jobs: map[work.JobID]*lifecycle.Job{}, batches: map[work.BatchID]*lifecycle.Batch{}, records: map[lifecycle.PartyKey]*lifecycle.Party{},
 		taken: map[takenKey]work.RangeSet{}, queue: map[uint64]work.BatchID{}, suspensions: map[work.Hash]*lifecycle.Suspension{},
 		commons: &lifecycle.Commons{}, evidence: map[work.BatchID][]lifecycle.Part{}, proposals: map[uint64]*proposal{},
@@ -140,7 +142,10 @@ func (s *store) nextBlock() {
 	last := s.beacon[len(s.beacon)-1]
 	value := work.Sum("gotong/fakebeacon/1", last[:], e.Bytes())
 	if s.steer != nil {
-		value = s.steer(s.height, value)
+		var skips bool
+		if value, skips = s.steer(s.height, value); skips {
+			s.skipped[s.height] = true
+		}
 	}
 	s.beacon = append(s.beacon, value)
 	s.events = nil
@@ -226,6 +231,8 @@ func (s *store) Beacon(height int64) (work.Hash, error) {
 	}
 	return s.beacon[height], nil
 }
+
+func (s *store) Skipped(height int64) (bool, error) { return s.skipped[height], nil }
 
 // read copies a record out.
 func read[K comparable, V any](m map[K]*V, k K, clone func(*V) *V) (*V, error) {

@@ -93,7 +93,7 @@ type Config struct {
 	Seed       uint64       // of the beacon
 	// Steer, if set, may replace a block's beacon value as the block begins. It must
 	// not call the ledger.
-	Steer func(height int64, value work.Hash) work.Hash
+	Steer func(height int64, value work.Hash) (work.Hash, bool)
 }
 
 // Ledger is the modules over memory stores. It is for one goroutine.
@@ -101,9 +101,11 @@ type Ledger struct {
 	ctx    sdk.Context // of the block being made
 	config Config
 	last   work.Hash // beacon
-	router *baseapp.MsgServiceRouter
-	stuck  *watch
-	txs    uint64
+	// skipped is whether the block being made comes after a skipped turn.
+	skipped bool
+	router  *baseapp.MsgServiceRouter
+	stuck   *watch
+	txs     uint64
 
 	bank     bankkeeper.BaseKeeper
 	registry registrykeeper.Keeper
@@ -231,10 +233,11 @@ func (l *Ledger) begin(height int64) error {
 	var e work.Encoder
 	e.U64(uint64(height))
 	l.last = beacontypes.Next(l.last, e.Bytes())
+	before := l.skipped
 	if l.config.Steer != nil {
-		l.last = l.config.Steer(height, l.last)
+		l.last, l.skipped = l.config.Steer(height, l.last)
 	}
-	return l.beacon.Add(l.ctx, height, l.last)
+	return l.beacon.Add(l.ctx, height, l.last, before)
 }
 
 // Advance closes the block being made and gives its height.

@@ -32,6 +32,7 @@ type Keeper struct {
 	keys    collections.Map[[]byte, types.Key] // by consensus address
 	values  collections.Map[uint64, work.Hash] // by height, the latest KeepHeights
 	last    collections.Item[work.Hash]        // of the last block
+	skipped collections.KeySet[uint64]         // kept heights that were decided after a skipped turn
 }
 
 // New makes a keeper over a store.
@@ -42,6 +43,7 @@ func New(s store.KVStoreService, staking types.StakingKeeper) (Keeper, error) {
 		keys:    collections.NewMap(b, collections.NewPrefix(1), "keys", collections.BytesKey, record.JSON[types.Key]()),
 		values:  collections.NewMap(b, collections.NewPrefix(2), "values", collections.Uint64Key, record.JSON[work.Hash]()),
 		last:    collections.NewItem(b, collections.NewPrefix(3), "last", record.JSON[work.Hash]()),
+		skipped: collections.NewKeySet(b, collections.NewPrefix(4), "skipped", collections.Uint64Key),
 	}
 	var err error
 	k.Schema, err = b.Build()
@@ -55,6 +57,12 @@ func (k Keeper) Value(ctx context.Context, height int64) (work.Hash, error) {
 		return work.Hash{}, fmt.Errorf("beacon of height %d: %w", height, lifecycle.ErrNotFound)
 	}
 	return v, err
+}
+
+// Skipped reports whether a kept height before the current one was decided after a
+// proposer's turn had been skipped.
+func (k Keeper) Skipped(ctx context.Context, height int64) (bool, error) {
+	return k.skipped.Has(ctx, uint64(height))
 }
 
 // Input is what the proposer of a height feeds its VRF.
@@ -96,13 +104,21 @@ func (k Keeper) Check(ctx sdk.Context, proposer []byte, height int64, txs [][]by
 	return types.Next(last, output), nil
 }
 
-// Add stores a block's value and forgets the one that is too old.
-func (k Keeper) Add(ctx sdk.Context, height int64, v work.Hash) error {
+// Add stores a block's value, and whether the block before it was decided in a later
+// round than the first: its own round a block cannot know. It forgets what is too
+// old.
+func (k Keeper) Add(ctx sdk.Context, height int64, v work.Hash, lastSkipped bool) error {
 	if err := k.last.Set(ctx, v); err != nil {
 		return err
 	}
+	if lastSkipped {
+		if err := k.skipped.Set(ctx, uint64(height-1)); err != nil {
+			return err
+		}
+	}
 	if height > types.KeepHeights {
-		if err := k.values.Remove(ctx, uint64(height-types.KeepHeights)); err != nil {
+		old := uint64(height - types.KeepHeights)
+		if err := errors.Join(k.values.Remove(ctx, old), k.skipped.Remove(ctx, old)); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,7 @@ func (s *state) Height() int64 { return s.ctx.BlockHeight() }
 func (s *state) Params() (lifecycle.Params, error) { return s.k.Params(s.ctx) }
 
 func (s *state) Beacon(height int64) (work.Hash, error) { return s.k.Beacon.Value(s.ctx, height) }
+func (s *state) Skipped(height int64) (bool, error)     { return s.k.Beacon.Skipped(s.ctx, height) }
 
 func (s *state) Validators() (l []lifecycle.ValidatorPower, err error) {
 	err = s.k.Staking.IterateLastValidatorPowers(s.ctx, func(operator sdk.ValAddress, power int64) bool {

@@ -93,6 +93,7 @@ type Holder interface {
 // BeaconKeeper knows the beacon's values.
 type BeaconKeeper interface {
 	Value(ctx context.Context, height int64) (work.Hash, error)
+	Skipped(ctx context.Context, height int64) (bool, error)
 }
 
 // RegisterInterfaces makes the messages known to a codec.
