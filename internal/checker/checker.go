@@ -28,8 +28,8 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-// Config is what a checker needs. Log, Holders, Parallel and Poll may be left
-// out.
+// Config is what a checker needs. Log, Holders, Parallel, Poll and Retain may be
+// left out.
 type Config struct {
 	Chain   string
 	Account work.Address // registered as lifecycle.RoleChecker; Ledger holds its key
@@ -44,6 +44,7 @@ type Config struct {
 	Holders  func(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open check asks the chain without an event; 0: 5 s
+	Retain   time.Duration // how long a closed job's data stays; 0: 10 min
 	Log      *slog.Logger
 }
 
@@ -61,8 +62,8 @@ func New(cfg Config) (*Checker, error) {
 		}
 	}
 	b, err := execute.NewBlind(execute.BlindConfig{
-		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
-		Holders: cfg.Holders, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Log: cfg.Log,
+		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher).ClaimFor("checker"),
+		Holders: cfg.Holders, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Retain: cfg.Retain, Log: cfg.Log,
 	}, game(cfg.Chain, cfg.Account))
 	if err != nil {
 		return nil, err

@@ -236,9 +236,10 @@ func (c *Client) FetchOutput(ctx context.Context, job work.JobID, item uint64, l
 	defer cancel()
 	var wanted []work.BlobID
 	defer func() { c.store.release(wanted) }()
-	accept := func(o *work.Output) {
+	accept := func(o *work.Output) error {
 		c.store.want(o.Blobs())
 		wanted = append(wanted, o.Blobs()...)
+		return nil
 	}
 	return wire.FetchOutput(ctx, c.cfg.Net, c.store, c.fetcher, wire.OutputRequest{Job: job, Item: item, Digest: leaf.Output}, leaf, maxBytes, c.holders(ctx), accept)
 }

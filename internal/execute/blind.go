@@ -60,6 +60,7 @@ type BlindConfig struct {
 	Dir      string        // records; made if missing
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open duty asks the chain without an event; 0: 5 s
+	Retain   time.Duration // how long a job's data stays after it was seen to be closed; 0: 10 min
 	Remember int           // leaves kept by input digest, so that one item runs once; 0: none
 	Log      *slog.Logger
 }
@@ -96,6 +97,9 @@ func NewBlind(cfg BlindConfig, g Game) (*Blind, error) {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = max(1, cfg.Execute.Slots())
 	}
+	if cfg.Retain <= 0 {
+		cfg.Retain = 10 * time.Minute
+	}
 	if cfg.Poll <= 0 {
 		cfg.Poll = 5 * time.Second
 	}
@@ -121,6 +125,7 @@ func (b *Blind) Run(ctx context.Context) (err error) {
 	if err := b.resume(ctx); err != nil {
 		return err
 	}
+	b.wg.Go(func() { b.wiper(ctx) })
 	return Follow(ctx, b.Ledger, b.store, b.Log, func(bl ledger.Block, w *Batch) error {
 		b.height.Store(bl.Height)
 		for _, e := range bl.Events {

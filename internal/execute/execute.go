@@ -35,6 +35,7 @@ type Executor struct {
 	rt      runtime.Runtime
 	blobs   blob.Store
 	fetcher blob.Fetcher
+	role    string // in whose name blobs are claimed; empty: nobody's
 
 	mu       sync.Mutex // guards the fields below
 	prepared map[work.JobID]*list.Element
@@ -44,6 +45,67 @@ type Executor struct {
 // New makes an Executor over a runtime and a store that fetcher fills.
 func New(rt runtime.Runtime, blobs blob.Store, fetcher blob.Fetcher) *Executor {
 	return &Executor{rt: rt, blobs: blobs, fetcher: fetcher, prepared: map[work.JobID]*list.Element{}, recent: list.New()}
+}
+
+// ClaimFor makes e claim what it fetches for role and job, until Wipe, if the store
+// knows claims; before the first use.
+func (e *Executor) ClaimFor(role string) *Executor {
+	e.role = role
+	return e
+}
+
+// claimer gives the store if claims are made.
+func (e *Executor) claimer() blob.Claimer {
+	c, ok := e.blobs.(blob.Claimer)
+	if !ok || e.role == "" {
+		return nil
+	}
+	return c
+}
+
+func (e *Executor) claimName(job work.JobID) string { return e.role + "/" + job.String() }
+
+// Claim keeps blobs for a job until Wipe; they are wiped then.
+func (e *Executor) Claim(job work.JobID, bs ...work.BlobID) error {
+	if c := e.claimer(); c != nil {
+		return c.Claim(e.claimName(job), blob.Wipe, bs...)
+	}
+	return nil
+}
+
+// Wipe forgets a job and wipes what only it needed. Programs stay in the store's
+// cache.
+func (e *Executor) Wipe(job work.JobID) error {
+	e.Forget(job)
+	if c := e.claimer(); c != nil {
+		return c.Release(e.claimName(job))
+	}
+	return nil
+}
+
+// Claimed are the jobs that blobs are claimed for.
+func (e *Executor) Claimed() (jobs []work.JobID, err error) {
+	c := e.claimer()
+	if c == nil {
+		return nil, nil
+	}
+	names, err := c.Claims(e.role + "/")
+	for _, n := range names {
+		if h, err := work.ParseHash(n[len(e.role)+1:]); err == nil {
+			jobs = append(jobs, h)
+		}
+	}
+	return jobs, err
+}
+
+// Siblings names others who fetch a job's blobs for themselves.
+func (e *Executor) Siblings(spec *work.JobSpec, siblings []p2p.Peer) {
+	if len(siblings) > 0 {
+		p := e.program(spec)
+		p.mu.Lock()
+		p.siblings = siblings
+		p.mu.Unlock()
+	}
 }
 
 // Slots is the number of items that run at once.
@@ -95,10 +157,11 @@ type Program struct {
 	spec    work.JobSpec
 	loading chan struct{} // held by the one who loads
 
-	mu      sync.RWMutex // guards the fields below
-	list    *work.ItemList
-	holders []p2p.Peer
-	present map[work.BlobID]bool // inputs that were seen here
+	mu       sync.RWMutex // guards the fields below
+	list     *work.ItemList
+	holders  []p2p.Peer
+	siblings []p2p.Peer
+	present  map[work.BlobID]bool // inputs that were seen here
 }
 
 // Item expands item i of the job's list.
@@ -215,13 +278,22 @@ func (p *Program) fetchInputs(ctx context.Context, it *work.Item) error {
 // need makes a blob present.
 func (p *Program) need(ctx context.Context, b work.BlobID) error {
 	p.mu.RLock()
-	ok, holders := p.present[b], p.holders
+	ok, from := p.present[b], blob.Holders{Origins: p.holders, Siblings: p.siblings}
 	p.mu.RUnlock()
 	if ok {
 		return nil
 	}
+	if c := p.e.claimer(); c != nil {
+		keep := blob.Wipe
+		if b == p.spec.Program {
+			keep = blob.Cache
+		}
+		if err := c.Claim(p.e.claimName(p.id), keep, b); err != nil {
+			return fmt.Errorf("keep %s of job %s: %w", b.Root.Short(), p.id.Short(), err)
+		}
+	}
 	if !p.e.blobs.Has(b) {
-		if err := p.e.fetcher.Fetch(ctx, b, holders); err != nil {
+		if err := p.e.bring(ctx, b, from); err != nil {
 			if errors.Is(err, blob.ErrFull) { // our own fault
 				return fmt.Errorf("fetch %s of job %s: %w", b.Root.Short(), p.id.Short(), err)
 			}
@@ -235,6 +307,14 @@ func (p *Program) need(ctx context.Context, b work.BlobID) error {
 	p.present[b] = true
 	p.mu.Unlock()
 	return nil
+}
+
+// bring fetches a blob, together with its siblings if the fetcher can.
+func (e *Executor) bring(ctx context.Context, b work.BlobID, from blob.Holders) error {
+	if f, ok := e.fetcher.(blob.SharedFetcher); ok {
+		return f.FetchShared(ctx, b, from)
+	}
+	return e.fetcher.Fetch(ctx, b, from.Origins)
 }
 
 func (p *Program) forgetPresent() {

@@ -268,6 +268,10 @@ func (x *Indexer) loadMaterial(s *work.JobSpec) *material {
 	if err != nil {
 		x.log.Warn("item list cannot be used", "job", m.id.Short(), "err", err)
 	}
+	if err := x.claimInputs(m); err != nil {
+		x.log.Error("cannot keep a job's inputs", "job", m.id.Short(), "err", err)
+		m.list = nil // it is asked for again
+	}
 	return m
 }
 

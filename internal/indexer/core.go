@@ -51,6 +51,7 @@ func (t terms) expires(height int64, p lifecycle.Params) int64 {
 
 // job is a job that is being served: its state and what is known around it.
 type job struct {
+	sharers sharers // of its blobs
 	*material
 	rec   *jobRecord
 	state *jobState
@@ -404,9 +405,10 @@ func (x *Indexer) introduce(j *job, p *peer) {
 		return
 	}
 	d.introduced = true
+	siblings := j.sharers.next(p2p.Peer{Key: p.offer.Peer, Addrs: p.offer.Addrs})
 	holders := append([]p2p.Peer{x.cfg.Net.Self()}, j.rec.Holders...)
 	spec := j.spec
-	x.send(p, func() []byte { return wire.EncodeJob(wire.Job{Spec: spec, Holders: holders}) })
+	x.send(p, func() []byte { return wire.EncodeJob(wire.Job{Spec: spec, Holders: holders, Siblings: siblings}) })
 }
 
 func (x *Indexer) send(p *peer, frame func() []byte) {
@@ -745,6 +747,7 @@ func (x *Indexer) retire(j *job, now time.Time) {
 	}
 	j.rec.Over = true
 	x.saveJob(j)
+	x.ended(j, now)
 	x.unload(j)
 }
 

@@ -59,6 +59,7 @@ type Timing struct {
 	Tick        time.Duration // how often the waits above are looked at
 	Cut         time.Duration // how long a provider that sent nonsense is left alone
 	Unposted    time.Duration // how long an accepted job may stay off the chain
+	Retain      time.Duration // how long the results of a job that is over wait for its client
 	Ping        time.Duration // how often the round trip to a connected provider is measured
 }
 
@@ -180,7 +181,7 @@ func (x *Indexer) Run(ctx context.Context) error {
 	x.cfg.Net.Handle(p2p.ProtocolClient, func(ctx context.Context, s p2p.Stream) { x.serve(ctx, s) })
 	close(x.serving)
 	errs := make(chan error, 1)
-	for _, f := range []func(context.Context) error{x.hearOffers, x.followChain} {
+	for _, f := range []func(context.Context) error{x.hearOffers, x.followChain, x.wiper} {
 		x.spawn(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
 				select {

@@ -52,6 +52,9 @@ func (x *Indexer) receive(ctx context.Context, l *link, r *wire.Receipt) error {
 	if err := m.check(r); err != nil {
 		return fmt.Errorf("%w: job %s: %w", errNonsense, r.Job.Short(), err)
 	}
+	if err := x.claimOutputs(r.Job, r.Results); err != nil {
+		return err
+	}
 	missing, err := x.keepInline(m, r)
 	if err != nil {
 		return err

@@ -469,6 +469,12 @@ func (x *Indexer) forget(ctx context.Context, id work.JobID) error {
 }
 
 func (x *Indexer) dropOutputs(id work.JobID, provs uint32) error {
+	if c := x.claimer(); c != nil {
+		if err := x.wipe(c, id); err != nil {
+			return err
+		}
+		return x.dropRecords(id)
+	}
 	mine := map[work.BlobID]bool{}
 	visit := func(of work.JobID, f func(b work.BlobID)) error {
 		return x.db.each(jobKey(keyResult, of), func(_, v []byte) error {
@@ -503,9 +509,14 @@ func (x *Indexer) dropOutputs(id work.JobID, provs uint32) error {
 	if err := x.cfg.Blobs.Delete(slices.Collect(keysOf(mine))...); err != nil {
 		return err
 	}
+	return x.dropRecords(id)
+}
+
+// dropRecords forgets a job's log and results.
+func (x *Indexer) dropRecords(id work.JobID) error {
 	b := x.db.db.NewBatch()
 	defer b.Close()
-	for _, k := range []byte{keyLog, keyResult} {
+	for _, k := range []byte{keyLog, keyResult, keyEnded} {
 		p := jobKey(k, id)
 		if err := b.DeleteRange(p, after(p), nil); err != nil {
 			return err

@@ -21,12 +21,14 @@ import (
 //	j ‖ job                    → jobRecord
 //	l ‖ job ‖ sequence         → event
 //	r ‖ job ‖ provider ‖ item  → results of a run of items from this one on
+//	e ‖ job                    → when it ended, Unix seconds, until it is forgotten
 const (
 	keyCursor = 'c'
 	keyOffer  = 'o'
 	keyJob    = 'j'
 	keyLog    = 'l'
 	keyResult = 'r'
+	keyEnded  = 'e'
 )
 
 // store is the indexer's durable state.

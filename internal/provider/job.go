@@ -109,6 +109,7 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 	defer p.mu.Unlock()
 	if j, ok := p.jobs[id]; ok {
 		j.holders = m.Holders
+		p.execute.Siblings(&j.spec, m.Siblings)
 		if j.state == jobRefused && !j.refused { // a new try: the reason may have gone
 			j.state = jobNew
 			p.spawnLocked(func() { p.prepare(ctx, j) })
@@ -123,6 +124,7 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 		return err
 	}
 	p.jobs[id] = j
+	p.execute.Siblings(&j.spec, m.Siblings)
 	p.spawnLocked(func() { p.prepare(ctx, j) })
 	return nil
 }

@@ -132,7 +132,7 @@ func New(cfg Config) (*Provider, error) {
 		return nil, err
 	}
 	p := &Provider{
-		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
+		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher).ClaimFor("provider"),
 		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1), idleSoon: make(chan struct{}, 1),
 		yield: map[*piece]context.CancelFunc{}, hands: map[any]context.CancelFunc{}, jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
 	}
@@ -200,6 +200,7 @@ func (p *Provider) Run(ctx context.Context) (err error) {
 		p.wg.Wait()
 		err = errors.Join(err, p.store.Close())
 	}()
+	p.wipeLeft()
 	p.Net.Handle(p2p.ProtocolWork, func(_ context.Context, s p2p.Stream) { p.serve(ctx, s) })
 	context.AfterFunc(ctx, p.halt)
 	p.takeUp(ctx)

@@ -358,5 +358,27 @@ func (p *Provider) cleanLocked(j *job) error {
 		p.queued -= j.queued
 	}
 	p.execute.Forget(j.id)
+	p.spawnLocked(func() { p.wipe(j.id) })
 	return nil
+}
+
+// wipe lets go of what a job that is forgotten here kept in the blob store.
+func (p *Provider) wipe(id work.JobID) {
+	if err := p.execute.Wipe(id); err != nil {
+		p.log.Error("cannot wipe the data of a job that is over: trying again at the next start", "job", id.Short(), "err", err)
+	}
+}
+
+// wipeLeft wipes what jobs left that were forgotten just before this provider died.
+func (p *Provider) wipeLeft() {
+	claimed, err := p.execute.Claimed()
+	p.logIf(err)
+	for _, id := range claimed {
+		p.mu.Lock()
+		known := p.jobs[id] != nil
+		p.mu.Unlock()
+		if !known {
+			p.wipe(id)
+		}
+	}
 }

@@ -205,6 +205,9 @@ func (p *Provider) runItem(ctx context.Context, j *job, i uint64) (ran, error) {
 			out.inline = append(out.inline, b)
 			continue
 		}
+		if err := p.execute.Claim(j.id, id); err != nil {
+			return ran{}, &runtime.HostFault{Err: fmt.Errorf("keep output %s: %w", id, err)}
+		}
 		if _, err := p.Blobs.Put(b); err != nil {
 			return ran{}, &runtime.HostFault{Err: fmt.Errorf("keep output %s: %w", id, err)}
 		}

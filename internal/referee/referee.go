@@ -35,8 +35,8 @@ const remembered = 1 << 15
 // kept is how many outputs of claims a referee gives; beyond, older ones go.
 const kept = 4096
 
-// Config is what a referee needs. Log, Holders, Parallel and Poll may be left
-// out.
+// Config is what a referee needs. Log, Holders, Parallel, Poll and Retain may be
+// left out.
 type Config struct {
 	Chain   string
 	Account work.Address // the validator's operator; Ledger holds its key
@@ -52,6 +52,7 @@ type Config struct {
 	Holders  func(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer
 	Parallel int           // items run at once; 0: the runtime's slots
 	Poll     time.Duration // how often an open vote asks the chain without an event; 0: 5 s
+	Retain   time.Duration // how long a closed job's data stays; 0: 10 min
 	Log      *slog.Logger
 }
 
@@ -73,8 +74,8 @@ func New(cfg Config) (*Referee, error) {
 	}
 	r := &Referee{cfg: cfg}
 	b, err := execute.NewBlind(execute.BlindConfig{
-		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher),
-		Holders: cfg.Holders, Deliver: r.deliver, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Remember: remembered, Log: cfg.Log,
+		Chain: cfg.Chain, Account: cfg.Account, Ledger: cfg.Ledger, Execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher).ClaimFor("referee"),
+		Holders: cfg.Holders, Deliver: r.deliver, Dir: cfg.Dir, Parallel: cfg.Parallel, Poll: cfg.Poll, Retain: cfg.Retain, Remember: remembered, Log: cfg.Log,
 	}, game(cfg.Chain, cfg.Account))
 	if err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func outputKey(digest work.Hash) []byte { return append([]byte("o/"), digest[:].
 // that Output can give it.
 func (r *Referee) deliver(ctx context.Context, j *lifecycle.Job, i uint64, leaf work.Leaf, holders []p2p.Peer) error {
 	q := wire.OutputRequest{Job: j.ID, Item: i, Digest: leaf.Output}
-	o, err := wire.FetchOutput(ctx, r.cfg.Net, r.cfg.Blobs, r.cfg.Fetcher, q, &leaf, j.Spec.Limits.OutputBytes, holders, nil)
+	o, err := wire.FetchOutput(ctx, r.cfg.Net, r.cfg.Blobs, r.cfg.Fetcher, q, &leaf, j.Spec.Limits.OutputBytes, holders, func(o *work.Output) error { return r.blind.Execute.Claim(j.ID, o.Blobs()...) })
 	if err != nil {
 		return err
 	}

@@ -144,8 +144,8 @@ type Fetcher interface {
 // FetchOutput brings all blobs of the output that leaf names into a store, from the
 // first holder that gives it whole, and says what it is made of. ErrNoOutput if
 // none does, or if it is over maxBytes, which the job bounds outputs by. accept, if
-// not nil, hears what is to be stored, before it is.
-func FetchOutput(ctx context.Context, n p2p.Network, to Blobs, f Fetcher, r OutputRequest, leaf *work.Leaf, maxBytes uint64, holders []p2p.Peer, accept func(*work.Output)) (*work.Output, error) {
+// not nil, hears what is to be stored, before it is; its error refuses the holder.
+func FetchOutput(ctx context.Context, n p2p.Network, to Blobs, f Fetcher, r OutputRequest, leaf *work.Leaf, maxBytes uint64, holders []p2p.Peer, accept func(*work.Output) error) (*work.Output, error) {
 	why := ErrNoOutput
 	for _, h := range holders {
 		if ctx.Err() != nil {
@@ -160,9 +160,11 @@ func FetchOutput(ctx context.Context, n p2p.Network, to Blobs, f Fetcher, r Outp
 		}
 		if err == nil {
 			if accept != nil {
-				accept(&o.Output)
+				err = accept(&o.Output)
 			}
-			err = storeOutput(ctx, to, f, o, h)
+			if err == nil {
+				err = storeOutput(ctx, to, f, o, h)
+			}
 		}
 		if err == nil {
 			return &o.Output, nil

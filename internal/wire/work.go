@@ -39,6 +39,9 @@ type Hello struct {
 type Job struct {
 	Spec    work.JobSpec
 	Holders []p2p.Peer // of the program, the item list and the inputs
+	// Siblings are other providers of the job, who fetch the same or have done so:
+	// large blobs come from them first.
+	Siblings []p2p.Peer
 }
 
 // Assign hands out items; the provider sends receipts as ranges of Chunk items
@@ -84,6 +87,7 @@ const (
 	MaxReceiptResults = 1024
 	MaxInlineBytes    = 16 << 10 // per blob
 	maxWhy            = 512
+	MaxSiblings       = 8 // named to a provider
 	maxHolders        = 16
 )
 
@@ -103,10 +107,12 @@ func EncodeJob(j Job) []byte {
 	var e work.Encoder
 	e.U8(uint8(KindJob))
 	e.ByteString(j.Spec.Encode())
-	e.U32(uint32(len(j.Holders)))
-	for _, h := range j.Holders {
-		e.Raw(h.Key[:])
-		e.Strings(h.Addrs)
+	for _, peers := range [][]p2p.Peer{j.Holders, j.Siblings} {
+		e.U32(uint32(len(peers)))
+		for _, h := range peers {
+			e.Raw(h.Key[:])
+			e.Strings(h.Addrs)
+		}
 	}
 	return e.Bytes()
 }
@@ -221,13 +227,7 @@ func Decode(b []byte, from sign.PublicKey) (Frame, error) {
 
 func decodeJob(d *work.Decoder) (Frame, error) {
 	raw := d.ByteString(64 << 10)
-	var hs []p2p.Peer
-	for range d.Count(maxHolders, 36) {
-		var p p2p.Peer
-		copy(p.Key[:], d.Raw(32))
-		p.Addrs = d.Strings(16, 256)
-		hs = append(hs, p)
-	}
+	holders, siblings := decodePeers(d, maxHolders), decodePeers(d, MaxSiblings)
 	if err := d.Done(); err != nil {
 		return Frame{}, err
 	}
@@ -235,7 +235,17 @@ func decodeJob(d *work.Decoder) (Frame, error) {
 	if err != nil {
 		return Frame{}, err
 	}
-	return Frame{Job: &Job{*s, hs}}, nil
+	return Frame{Job: &Job{*s, holders, siblings}}, nil
+}
+
+func decodePeers(d *work.Decoder, most int) (ps []p2p.Peer) {
+	for range d.Count(most, 36) {
+		var p p2p.Peer
+		copy(p.Key[:], d.Raw(32))
+		p.Addrs = d.Strings(16, 256)
+		ps = append(ps, p)
+	}
+	return ps
 }
 
 func decodeReceipt(b []byte, from sign.PublicKey) (Frame, error) {
