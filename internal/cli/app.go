@@ -29,6 +29,7 @@ import (
 	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/member"
 	"github.com/gotong-network/gotong/internal/membercmd"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
@@ -191,9 +192,9 @@ func exitCode(err error) int {
 	}{
 		{exitHome, []error{home.ErrInUse, home.ErrDamaged, home.ErrVersion, home.ErrUnreadable, chainnode.ErrDamaged, chainnode.ErrInUse, chainnode.ErrSignsElsewhere}},
 		{exitInterrupted, []error{context.Canceled}},
-		{exitUnreachable, []error{ledger.ErrUnreachable, p2p.ErrUnreachable, home.ErrAbsent}},
+		{exitUnreachable, []error{member.ErrNotRunning, member.ErrClock, ledger.ErrUnreachable, p2p.ErrUnreachable, home.ErrAbsent}},
 		{exitFunds, []error{ledger.ErrFunds}},
-		{exitUsage, []error{home.ErrNoKey, home.ErrExists, home.ErrPassphrase, work.ErrAmount, work.ErrPath, work.ErrItem,
+		{exitUsage, []error{member.ErrNotProvider, home.ErrNoKey, home.ErrExists, home.ErrPassphrase, work.ErrAmount, work.ErrPath, work.ErrItem,
 			work.ErrHash, ledger.ErrNotFound}},
 	} {
 		for _, e := range k.errs {
@@ -204,11 +205,11 @@ func exitCode(err error) int {
 	}
 	var (
 		usage   usageError
-		member  membercmd.UsageError
+		members membercmd.UsageError
 		refused *runtime.Refused
 		profile *gw1.Refusal
 	)
-	if errors.As(err, &usage) || errors.As(err, &member) || errors.As(err, &refused) || errors.As(err, &profile) {
+	if errors.As(err, &usage) || errors.As(err, &members) || errors.As(err, &refused) || errors.As(err, &profile) {
 		return exitUsage
 	}
 	return exitInternal

@@ -86,6 +86,16 @@ func prepareChain(ctx context.Context, h *home.Home, invite *home.Invite, file s
 	if _, err := chainnode.MakeKeys(member.ChainDir(h)); err != nil {
 		return err
 	}
+	if e := ownEntry(h); e != nil { // a founding validator: its own server is in the invite
+		n, err := h.ReadNetwork()
+		if err != nil {
+			return err
+		}
+		n.RPC = e.RPC
+		if err := h.WriteNetwork(n); err != nil {
+			return err
+		}
+	}
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {

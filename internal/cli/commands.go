@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/membercmd"
 )
 
@@ -46,6 +47,9 @@ func commands(a *app) []commandGroup {
 			newCommonsCommand(a),
 			newSupplyCommand(a),
 			newProviderCommand(a),
+			newRoleCommand(a, home.RoleChecker, "Run this home's checker and ask about it"),
+			newRoleCommand(a, home.RoleIndexer, "Run this home's indexer and ask about it"),
+			newValidatorCommand(a),
 			membercmd.NewAttest(a.memberEnv()),
 			newVersionCommand(a),
 			newCompletionCommand(a),

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/membercmd"
 )
 
 // maxKeyFileBytes bounds an imported key: an exported one has a few hundred.
@@ -37,7 +38,7 @@ func newKeysAddCommand(a *app) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return runKeysAdd(c.Context(), a, o, args[0]) },
 	}
-	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local network")
+	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local or private network")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }
@@ -60,10 +61,10 @@ func (a *app) keepKey(ctx context.Context, h *home.Home, k *home.Key, plain, asJ
 	if _, err := os.Lstat(h.Path("keys", k.Name+".json")); err == nil {
 		return fmt.Errorf("key %q: %w: choose another name", k.Name, home.ErrExists)
 	}
-	local := h.Info().Kind == home.Local
+	local := h.PlainKeys()
 	switch {
 	case plain && !local:
-		return usagef("--plain: keys are kept unencrypted only in homes of local networks")
+		return usagef("--plain: keys are kept unencrypted only in homes of local and private networks")
 	case plain && a.passphraseFile != "":
 		return usagef("--plain and --passphrase-file contradict each other: give one of them")
 	case local && a.passphraseFile == "" && a.terminal() == nil:
@@ -71,7 +72,7 @@ func (a *app) keepKey(ctx context.Context, h *home.Home, k *home.Key, plain, asJ
 	}
 	passphrase := ""
 	if plain {
-		fmt.Fprintln(a.errw, "The key is kept unencrypted: use it in this local network only. --passphrase-file encrypts it.")
+		fmt.Fprintln(a.errw, "The key is kept unencrypted: use it in this network of play money only. --passphrase-file encrypts it.")
 	} else {
 		var err error
 		if passphrase, err = a.passphrase(ctx, "New passphrase for key "+k.Name+": ", true); err != nil {
@@ -184,19 +185,28 @@ func keyInfo(h *home.Home, name string) (home.KeyInfo, error) {
 type keysExportOptions struct {
 	exportFile string
 	outFile    string
+	all        bool
 }
 
 func newKeysExportCommand(a *app) *cobra.Command {
 	var o keysExportOptions
 	c := &cobra.Command{
-		Use:   "export NAME",
+		Use:   "export NAME | --all",
 		Short: "Print a key, encrypted with a passphrase, for another machine or as a copy",
 		Long: "Print a key as text that is encrypted (age, scrypt) with a passphrase of its own. Give\n" +
 			"it to `gotong keys import` elsewhere. An encrypted key is opened with its own\n" +
-			"passphrase first, which --passphrase-file may give.",
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return runKeysExport(c.Context(), a, o, args[0]) },
+			"passphrase first, which --passphrase-file may give.\n" +
+			"--all takes all that a member is: accounts, the peer's key, a validator's keys with its\n" +
+			"last vote, and where the network is. `gotong keys import --all` makes it a home again.",
+		Args: func(c *cobra.Command, args []string) error { return oneOrAll(o.all, args, 1) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.all {
+				return membercmd.ExportAll(c.Context(), a.memberEnv(), o.outFile, o.exportFile)
+			}
+			return runKeysExport(c.Context(), a, o, args[0])
+		},
 	}
+	c.Flags().BoolVar(&o.all, "all", false, "all keys of a member's home, in one file")
 	c.Flags().StringVar(&o.exportFile, "export-passphrase-file", "", "file whose first line encrypts the export (default: --passphrase-file, or ask)")
 	c.Flags().StringVar(&o.outFile, "out", "", "new file to write to (default: stdout)")
 	return c
@@ -240,7 +250,19 @@ func runKeysExport(ctx context.Context, a *app, o keysExportOptions, name string
 	return errors.Join(err, f.Close())
 }
 
+// oneOrAll demands a command's arguments, one less with --all.
+func oneOrAll(all bool, args []string, n int) error {
+	if all {
+		n--
+	}
+	if len(args) != n {
+		return fmt.Errorf("accepts %d arg(s), received %d", n, len(args))
+	}
+	return nil
+}
+
 type keysImportOptions struct {
+	all        bool
 	exportFile string
 	plain      bool
 	json       bool
@@ -249,13 +271,19 @@ type keysImportOptions struct {
 func newKeysImportCommand(a *app) *cobra.Command {
 	var o keysImportOptions
 	c := &cobra.Command{
-		Use:   "import NAME FILE",
-		Short: "Take in an exported key; FILE - is stdin",
-		Args:  cobra.ExactArgs(2),
-		RunE:  func(c *cobra.Command, args []string) error { return runKeysImport(c.Context(), a, o, args[0], args[1]) },
+		Use:   "import NAME FILE | --all FILE",
+		Short: "Take in an exported key, or a whole member's home; FILE - is stdin",
+		Args:  func(c *cobra.Command, args []string) error { return oneOrAll(o.all, args, 2) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.all {
+				return membercmd.ImportAll(c.Context(), a.memberEnv(), args[0], o.exportFile)
+			}
+			return runKeysImport(c.Context(), a, o, args[0], args[1])
+		},
 	}
+	c.Flags().BoolVar(&o.all, "all", false, "make a home of what `keys export --all` wrote")
 	c.Flags().StringVar(&o.exportFile, "export-passphrase-file", "", "file whose first line opens the export (default: --passphrase-file, or ask)")
-	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local network")
+	c.Flags().BoolVar(&o.plain, "plain", false, "keep it unencrypted; only in the home of a local or private network")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
 	return c
 }

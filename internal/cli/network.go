@@ -16,7 +16,7 @@ import (
 const blockTimeout = 15 * time.Second
 
 func newNetworkCommand(a *app) *cobra.Command {
-	return newGroup("network", "Found, join or ask about a network", newNetworkCreateCommand(a), membercmd.NewJoin(a.memberEnv()), newNetworkStatusCommand(a))
+	return newGroup("network", "Found, join or ask about a network", newNetworkCreateCommand(a), membercmd.NewJoin(a.memberEnv()), membercmd.NewInvite(a.memberEnv()), newNetworkStatusCommand(a))
 }
 
 func newNetworkStatusCommand(a *app) *cobra.Command {

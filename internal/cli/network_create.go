@@ -104,7 +104,7 @@ func runNetworkCreate(ctx context.Context, a *app, o createOptions) error {
 	}
 	count, err := strconv.Atoi(o.validators)
 	if err != nil {
-		return usagef("--validators %s: a file of entries comes later", o.validators)
+		return f.foundByEntries(a, o)
 	}
 	passphrase := ""
 	if !o.private {
@@ -120,6 +120,38 @@ func runNetworkCreate(ctx context.Context, a *app, o createOptions) error {
 		return err
 	}
 	return f.say(a, homes, o.json)
+}
+
+// foundByEntries founds a network of validators that made their homes themselves.
+func (f *founding) foundByEntries(a *app, o createOptions) error {
+	list, err := readEntries(o.validators)
+	if err != nil {
+		return err
+	}
+	stake, err := work.ParseAmount(o.stake)
+	if err != nil {
+		return usagef("--stake: %w", err)
+	}
+	if err := errors.Join(f.addFaucet(), f.addEntries(list, stake), os.MkdirAll(f.dir, 0o700)); err != nil {
+		return err
+	}
+	if err := f.finish(nil); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.errw, "Each validator completes its home: gotong network join INVITE --genesis %s\n", filepath.Join(f.dir, "genesis.json"))
+	return f.say(a, nil, o.json)
+}
+
+// addFaucet makes the faucet of a private network.
+func (f *founding) addFaucet() (err error) {
+	if !f.private {
+		return nil
+	}
+	if f.faucet, err = home.NewKey(member.FaucetKey); err != nil {
+		return err
+	}
+	f.invite.Faucet = hex.EncodeToString(f.faucet.Secret())
+	return f.give(f.faucet.Address, faucetMoney)
 }
 
 // found checks the options and prepares the genesis.
@@ -228,14 +260,8 @@ func (f *founding) makeHomes(count int, o createOptions, passphrase string) ([]v
 	if err != nil {
 		return nil, usagef("--roles: %w", err)
 	}
-	if f.private {
-		if f.faucet, err = home.NewKey(member.FaucetKey); err != nil {
-			return nil, err
-		}
-		f.invite.Faucet = hex.EncodeToString(f.faucet.Secret())
-		if err := f.give(f.faucet.Address, faucetMoney); err != nil {
-			return nil, err
-		}
+	if err := f.addFaucet(); err != nil {
+		return nil, err
 	}
 	var homes []validatorHome
 	for i := range count {
@@ -249,7 +275,7 @@ func (f *founding) makeHomes(count int, o createOptions, passphrase string) ([]v
 		if i == 0 {
 			roles = append(roles, extra...)
 		}
-		if err := f.makeHome(&v, i, roles, passphrase); err != nil {
+		if err := f.makeHome(&v, filepath.Join(f.dir, fmt.Sprintf("node%d", i)), roles, passphrase); err != nil {
 			return nil, err
 		}
 		if err := f.give(v.account.Address, validatorMoney); err != nil {
@@ -274,9 +300,8 @@ func splitAddress(text string) (string, int, error) {
 	return host, n, nil
 }
 
-func (f *founding) makeHome(v *validatorHome, i int, roles []string, passphrase string) error {
-	dir := filepath.Join(f.dir, fmt.Sprintf("node%d", i))
-	var err error
+// makeHome makes one validator's home and adds it to the invite.
+func (f *founding) makeHome(v *validatorHome, dir string, roles []string, passphrase string) (err error) {
 	if v.home, err = home.Create(dir, home.Info{Kind: home.Member, Chain: f.chain, Key: "default", Roles: roles, Private: f.private}); err != nil {
 		return err
 	}
@@ -367,10 +392,13 @@ func (f *founding) say(a *app, homes []validatorHome, asJSON bool) error {
 			Invite string   `json:"invite"`
 		}{f.chain, dirs, filepath.Join(f.dir, "invite.json")})
 	}
+	fmt.Fprintf(a.errw, "Network %s is founded.\n", f.chain)
 	for _, v := range homes {
 		fmt.Fprintln(a.out, v.home.Dir())
 	}
-	fmt.Fprintf(a.errw, "Network %s is founded. Start each home on its machine: gotong start --home DIR/nodeN\n", f.chain)
+	if len(homes) > 0 {
+		fmt.Fprintf(a.errw, "Start each home on its machine: gotong start --home DIR/nodeN\n")
+	}
 	fmt.Fprintf(a.errw, "Others join with gotong network join %s --as provider\n", filepath.Join(f.dir, "invite.json"))
 	if f.private {
 		fmt.Fprintln(a.errw, "The invite holds the faucet's key: whoever has it can take this network's play money.")

@@ -9,23 +9,40 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/membercmd"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
 func newProviderCommand(a *app) *cobra.Command {
-	return newGroup("provider", "Ask about providers", newProviderStatusCommand(a), membercmd.NewAttestations(a.memberEnv()))
+	e := a.memberEnv()
+	return newGroup("provider", "Run and steer this home's provider, or ask about others",
+		append(membercmd.RoleCommands(e, home.RoleProvider), newProviderStatusCommand(a), membercmd.NewAttestations(e))...)
+}
+
+// newRoleCommand is the commands of a role that only its own home is asked about.
+func newRoleCommand(a *app, role, short string, more ...*cobra.Command) *cobra.Command {
+	e := a.memberEnv()
+	return newGroup(role, short, append(append(membercmd.RoleCommands(e, role), membercmd.NewRoleStatus(e, role)), more...)...)
 }
 
 func newProviderStatusCommand(a *app) *cobra.Command {
-	var asJSON bool
+	var asJSON, network bool
 	c := &cobra.Command{
 		Use:   "status [KEY|ADDRESS]",
-		Short: "Show providers: bond, offer, price, speed, load and work for the commons (default: all)",
-		Args:  cobra.MaximumNArgs(1),
-		RunE:  func(c *cobra.Command, args []string) error { return runProviderStatus(c.Context(), a, asJSON, args) },
+		Short: "Show how this home's provider is, or the network's: bond, offer, price, speed, load, commons",
+		Long: "In a home that plays the provider: what it does, its limits, and why it is paused if it is.\n" +
+			"Elsewhere, or with an account or --network: what the network knows of providers.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if h, err := home.Open(a.homeDir); err == nil && h.Info().Has(home.RoleProvider) && !network && len(args) == 0 {
+				return membercmd.RoleStatus(c.Context(), a.memberEnv(), home.RoleProvider, asJSON)
+			}
+			return runProviderStatus(c.Context(), a, asJSON, args)
+		},
 	}
+	c.Flags().BoolVar(&network, "network", false, "ask the network, also in a provider's home")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -1,19 +1,16 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/membercmd"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/libp2p"
 	"github.com/gotong-network/gotong/sign"
@@ -183,85 +180,12 @@ func (a *app) loadKey(ctx context.Context, h *home.Home) (*home.Key, error) {
 // passphrase reads --passphrase-file, or asks at the terminal without showing what
 // is typed; twice if it is a new one.
 func (a *app) passphrase(ctx context.Context, prompt string, isNew bool) (string, error) {
-	if a.passphraseFile != "" {
-		return readPassphrase(a.passphraseFile)
+	file := a.passphraseFile
+	if file == "" && a.terminal() == nil {
+		file = membercmd.Credential()
 	}
-	f := a.terminal()
-	if f == nil {
-		return "", usagef("a passphrase is needed and there is no terminal to ask at: give --passphrase-file FILE")
-	}
-	p, err := a.askSecret(ctx, f, prompt)
-	if err != nil {
-		return "", err
-	}
-	if p == "" {
-		return "", usagef("the passphrase is empty: nothing was changed")
-	}
-	if isNew {
-		again, err := a.askSecret(ctx, f, "Again: ")
-		if err != nil {
-			return "", err
-		}
-		if again != p {
-			return "", usagef("the passphrases differ: nothing was changed")
-		}
-	}
-	return p, nil
-}
-
-// askSecret reads a line without showing it. When ctx ends first, the terminal
-// shows again what is typed; the read stays behind until the process ends, for
-// nothing else can take it back from the terminal.
-func (a *app) askSecret(ctx context.Context, f *os.File, prompt string) (string, error) {
-	before, err := term.GetState(int(f.Fd()))
-	if err != nil {
-		return "", fmt.Errorf("ask for the passphrase: %w", err)
-	}
-	fmt.Fprint(a.errw, prompt)
-	defer fmt.Fprintln(a.errw)
-	type line struct {
-		text []byte
-		err  error
-	}
-	typed := make(chan line, 1)
-	go func() {
-		b, err := term.ReadPassword(int(f.Fd()))
-		typed <- line{b, err}
-	}()
-	select {
-	case l := <-typed:
-		if l.err != nil {
-			return "", fmt.Errorf("read the passphrase: %w", l.err)
-		}
-		return string(l.text), nil
-	case <-ctx.Done():
-		return "", errors.Join(ctx.Err(), term.Restore(int(f.Fd()), before))
-	}
+	return membercmd.Ask(ctx, a.in, a.errw, file, prompt, isNew)
 }
 
 // terminal is where a person can be asked; nil if there is none.
-func (a *app) terminal() *os.File {
-	if f, ok := a.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return f
-	}
-	return nil
-}
-
-// readPassphrase reads the first line of a file.
-func readPassphrase(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", usagef("passphrase file: %w", err)
-	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	sc.Scan()
-	if err := sc.Err(); err != nil {
-		return "", usagef("passphrase file %s: %w", path, err)
-	}
-	p := strings.TrimRight(sc.Text(), "\r")
-	if p == "" {
-		return "", usagef("the first line of the passphrase file %s is empty", path)
-	}
-	return p, nil
-}
+func (a *app) terminal() *os.File { return membercmd.Terminal(a.in) }

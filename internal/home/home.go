@@ -74,6 +74,7 @@ type Network struct {
 	ChainPeers  []string   `json:"chain_peers,omitempty"`  // id@host:port of chain nodes
 	TrustHeight int64      `json:"trust_height,omitempty"` // of a header that is taken for true; 0: none yet
 	TrustHash   string     `json:"trust_hash,omitempty"`   // its hash, in hex
+	Genesis     string     `json:"genesis,omitempty"`      // SHA-256 of the genesis file, in hex
 	BlockMillis int64      `json:"block_millis,omitempty"` // wait between blocks of this network
 }
 

@@ -254,6 +254,15 @@ func seal(secret []byte, passphrase string) (string, error) {
 var ErrPassphrase = errors.New("wrong passphrase")
 
 func open(text, passphrase string) ([]byte, error) {
+	secret, err := openSealed(text, passphrase, 64)
+	if err != nil && !errors.Is(err, ErrPassphrase) {
+		return nil, fmt.Errorf("not a key exported by gotong: %w", err)
+	}
+	return secret, err
+}
+
+// openSealed decrypts at most max bytes of what seal gave.
+func openSealed(text, passphrase string, max int64) ([]byte, error) {
 	id, err := age.NewScryptIdentity(passphrase)
 	if err != nil {
 		return nil, ErrPassphrase
@@ -264,9 +273,9 @@ func open(text, passphrase string) ([]byte, error) {
 		if errors.As(err, &no) {
 			return nil, ErrPassphrase
 		}
-		return nil, fmt.Errorf("not a key exported by gotong: %w", err)
+		return nil, err
 	}
-	return io.ReadAll(io.LimitReader(r, 64))
+	return io.ReadAll(io.LimitReader(r, max))
 }
 
 // ClientKey is the key that this home's jobs name: who may ask an indexer about

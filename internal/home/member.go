@@ -75,6 +75,8 @@ type Settings struct {
 	Metrics string `json:"metrics,omitempty"`
 	// Limits are the owner's limits as written on the command line, by flag.
 	Limits map[string]string `json:"limits,omitempty"`
+	// Paused: the owner stopped the provider, until he says otherwise.
+	Paused bool `json:"paused,omitempty"`
 }
 
 // ReadSettings reads node.json; a home without one has the defaults.
@@ -203,7 +205,7 @@ func CheckRPC(text string) error {
 
 // Network is what a member's home keeps of an invite.
 func (v *Invite) Network() Network {
-	return Network{Chain: v.Chain, RPC: v.RPCs[0], RPCs: v.RPCs, Bootstrap: v.Bootstrap, ChainPeers: v.ChainPeers,
+	return Network{Chain: v.Chain, RPC: v.RPCs[0], RPCs: v.RPCs, Bootstrap: v.Bootstrap, ChainPeers: v.ChainPeers, Genesis: v.Genesis,
 		TrustHeight: v.TrustHeight, TrustHash: v.TrustHash, BlockMillis: v.BlockMillis}
 }
 

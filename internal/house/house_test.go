@@ -91,7 +91,7 @@ var only = map[string][]string{
 	"internal/p2p/mem":       {"internal/sim"},
 	"internal/localnet":      {"internal/cli", "bench", "e2e"},
 	"internal/demoscene":     {"internal/cli", "internal/localnet", "bench", "e2e"},
-	"internal/runtime/wasm":  {"cmd/gotong", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
+	"internal/runtime/wasm":  {"cmd/gotong", "cmd/gotong-worker", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 	"internal/p2p/libp2p":    {"internal/node", "internal/localnet", "internal/cli", "internal/client", "bench", "e2e"},
 	"internal/ledger/cosmos": {"internal/ledger/keepers", "internal/ledger/light", "internal/node", "internal/member", "internal/localnet", "internal/cli", "bench", "e2e"},
 }

@@ -95,6 +95,23 @@ func (c *control) guard(next http.Handler) http.Handler {
 func (c *control) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { answer(w, c.n.Status(r.Context())) })
+	mux.HandleFunc("GET /v1/earnings", func(w http.ResponseWriter, _ *http.Request) {
+		b, err := c.n.encodeEarnings()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_, _ = w.Write(b) // whoever asked is gone
+	})
+	for path, act := range map[string]func() error{"pause": c.n.Pause, "resume": c.n.Resume, "drain": c.n.Drain} {
+		mux.HandleFunc("POST /v1/provider/"+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := act(); err != nil {
+				http.Error(w, err.Error(), http.StatusConflict)
+				return
+			}
+			answer(w, c.n.Status(r.Context()))
+		})
+	}
 	return mux
 }
 

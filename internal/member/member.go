@@ -25,6 +25,7 @@ import (
 var (
 	ErrLocal   = errors.New("home of a local network") // where a member's is needed
 	ErrNoRoles = errors.New("home plays no role")
+	ErrClock   = errors.New("the clock is wrong")
 	ErrNoChain = errors.New("this program has no node of the chain inside")
 )
 
@@ -57,8 +58,12 @@ type Node struct {
 	ledger Ledger // holds the account's key
 	node   *node.Node
 
-	mu    sync.Mutex // guards what follows
-	phase string     // what it is waiting for; "running" at the end
+	mu       sync.Mutex // guards what follows
+	phase    string     // what it is waiting for; empty: nothing
+	machine  machine
+	draining context.CancelFunc // ends the wait of a drain; nil: none runs
+	drains   sync.WaitGroup
+	earned   *Earnings // nil before they are counted
 }
 
 // Run runs a home until ctx ends or something fails; then everything has stopped.
@@ -78,6 +83,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer side.Wait()
 	defer cancel()
 	side.Go(func() { control.serve(ctx) })
+	side.Go(func() { n.watchMachine(ctx) })
+	side.Go(func() {
+		<-ctx.Done()
+		n.stopDrain()
+	})
 	failed := make(chan error, 1)
 	if n.chain != nil {
 		side.Go(func() {
@@ -123,6 +133,9 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	if n.peerKey, err = o.Home.SeedKey("peer.key"); err != nil {
+		return nil, err
+	}
+	if err := n.fitToStart(ctx); err != nil {
 		return nil, err
 	}
 	if n.has(home.RoleValidator) {
@@ -174,6 +187,7 @@ func (n *Node) play(ctx context.Context) error {
 	n.mu.Lock()
 	n.node, n.phase = m, ""
 	n.mu.Unlock()
+	n.steer()
 	n.log.Info("node runs", "account", n.opts.Key.Address, "roles", n.home.Info().Roles, "peer", m.Self().Key, "addrs", m.Self().Addrs)
 	if n.opts.Ready != nil {
 		n.opts.Ready(n.Status(ctx))
@@ -181,24 +195,32 @@ func (n *Node) play(ctx context.Context) error {
 	return n.run(ctx, m)
 }
 
-// run runs the node, and beside it makes the account a validator if it shall be one.
+// run runs the node; beside it the account becomes a validator if it shall be one,
+// and what it earns is counted.
 func (n *Node) run(ctx context.Context, m *node.Node) error {
-	if n.chain == nil {
-		return m.Run(ctx)
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		err := stopped(ctx, n.becomeValidator(ctx))
+	validator := make(chan error, 1)
+	var side sync.WaitGroup
+	side.Go(func() {
+		var err error
+		if n.chain != nil {
+			err = stopped(ctx, n.becomeValidator(ctx))
+		}
 		if err != nil {
 			cancel()
 		}
-		done <- err
-	}()
+		validator <- err
+	})
+	side.Go(func() {
+		if err := n.countEarnings(ctx); err != nil { // figures for people: work goes on
+			n.log.Error("earnings are not counted", "err", err)
+		}
+	})
 	err := m.Run(ctx)
 	cancel()
-	return errors.Join(err, <-done)
+	side.Wait()
+	return errors.Join(err, <-validator)
 }
 
 // stopped is no error if it was wanted.
@@ -261,7 +283,7 @@ func (n *Node) provider(ctx context.Context, slots int) (*node.Provider, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &node.Provider{Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2,
+	p := &node.Provider{Paused: n.held(), Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2,
 		Region: n.settings.Region, Attestations: n.attestations}
 	if n.home.Info().Private {
 		p.Own = func(work.Address) bool { return true } // a private network is one owner's

@@ -2,11 +2,16 @@ package member
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/provider"
 	"github.com/gotong-network/gotong/internal/version"
+	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -26,31 +31,84 @@ type Status struct {
 	ChainErr string       `json:"chain_error,omitempty"`
 	RPC      string       `json:"rpc,omitempty"` // of its own node of the chain
 	Peer     p2p.Peer     `json:"peer,omitzero"` // how others reach it
+	Peers    int          `json:"peers"`         // connected
+	Reach    p2p.Reach    `json:"reach,omitzero"`
+
+	ClockKnown   bool    `json:"clock_known"`
+	ClockSkew    float64 `json:"clock_skew_seconds"` // this machine's clock less the network's
+	ClockWrong   bool    `json:"clock_wrong"`
+	DiskFree     uint64  `json:"disk_free"` // bytes
+	DiskLow      bool    `json:"disk_low"`  // no new work is taken
+	PausedByUser bool    `json:"paused_by_user"`
+
+	Parties   []*lifecycle.Party `json:"parties,omitempty"` // the account in its roles, as the chain has it
+	Balance   work.Amount        `json:"balance"`           // ugtg
+	Provider  *provider.Status   `json:"provider,omitempty"`
+	Validator *cosmos.Validator  `json:"validator,omitempty"`
 }
 
 // Status says how the node is.
 func (n *Node) Status(ctx context.Context) Status {
 	n.mu.Lock()
-	m, phase := n.node, n.phase
+	m, phase, seen, paused := n.node, n.phase, n.machine, n.settings.Paused
 	n.mu.Unlock()
 	s := Status{
 		Chain: n.home.Info().Chain, Home: n.home.Dir(), Account: n.opts.Key.Address, Roles: n.home.Info().Roles, Running: m != nil,
 		Waiting: phase, Pid: os.Getpid(), Uptime: time.Since(n.started).Seconds(), Version: version.String(),
+		ClockKnown: seen.Asked > 0, ClockSkew: seen.Skew.Seconds(), ClockWrong: off(seen.Skew), DiskFree: seen.Free, DiskLow: seen.Low, PausedByUser: paused,
 	}
 	if n.chain != nil {
 		s.RPC = n.chain.RPC()
 	}
 	if m != nil {
-		s.Peer = m.Self()
+		s.Peer, s.Peers, s.Reach = m.Self(), m.Peers(), m.Reach()
+		if p := m.Provider(); p != nil {
+			st := p.Status()
+			s.Provider = &st
+		}
 	}
 	call, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	if st, err := n.ledger.Status(call); err != nil {
 		s.ChainErr = err.Error()
+		return s
 	} else {
 		s.Height, s.Time = st.Height, st.Time
 	}
+	if err := n.money(call, &s); err != nil {
+		s.ChainErr = err.Error()
+	}
 	return s
+}
+
+// money adds what the chain has of the account.
+func (n *Node) money(ctx context.Context, s *Status) (err error) {
+	if s.Balance, err = n.ledger.Balance(ctx, s.Account); err != nil {
+		return err
+	}
+	for _, name := range s.Roles {
+		role, ok := onChain[name]
+		if !ok {
+			continue
+		}
+		p, err := n.ledger.Party(ctx, role, s.Account)
+		switch {
+		case err == nil:
+			s.Parties = append(s.Parties, p)
+		case !errors.Is(err, ledger.ErrNotFound):
+			return err
+		}
+	}
+	if n.chain == nil {
+		return nil
+	}
+	v, err := n.chain.Validator(ctx, s.Account)
+	if err == nil {
+		s.Validator = v
+	} else if !errors.Is(err, ledger.ErrNotFound) {
+		return err
+	}
+	return nil
 }
 
 // statusTimeout bounds what a status waits for.

@@ -11,6 +11,9 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
+// Validator is a validator as the chain knows it.
+type Validator = cosmos.Validator
+
 // DefaultStake is what a new validator of a private network stakes if its owner
 // says nothing.
 const DefaultStake = 1_000 * work.UgtgPerGtg

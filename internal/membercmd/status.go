@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/gotong-network/gotong/internal/member"
+	"github.com/gotong-network/gotong/internal/p2p"
 )
 
 // callTimeout bounds a question to the running process.
@@ -45,24 +46,83 @@ func (e *Env) showStatus(s member.Status) error {
 	w := tabwriter.NewWriter(e.Out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("chain", "%s", s.Chain)
-	row("account", "%s", s.Account)
+	row("account", "%s with %s", s.Account, s.Balance)
 	row("roles", "%s", strings.Join(s.Roles, ", "))
+	state := "starting"
 	if s.Running {
-		row("state", "running for %s", (time.Duration(s.Uptime) * time.Second).String())
-	} else {
-		row("state", "waiting for %s", s.Waiting)
+		state = "running for " + (time.Duration(s.Uptime) * time.Second).String()
 	}
+	if s.Waiting != "" {
+		state += ", waiting for " + s.Waiting
+	}
+	row("state", "%s", state)
 	if s.ChainErr != "" {
 		row("height", "unknown: %s", s.ChainErr)
 	} else {
-		row("height", "%d (%s)", s.Height, s.Time.UTC().Format(time.RFC3339))
+		row("height", "%d (%s ago)", s.Height, time.Since(s.Time).Round(time.Second/10))
+	}
+	for _, p := range s.Parties {
+		row(p.Role.String(), "bond %s, %s locked, %s on its way back; %d settled, %d convictions", p.Bond, p.Locked, p.Unbonding, p.Settled, p.Convictions)
+	}
+	if v := s.Validator; v != nil {
+		row("validator", "%s", validatorText(v))
+	}
+	if p := s.Provider; p != nil {
+		row("provider", "%s", providerText(p))
+		row("in hand", "%d jobs: %d items queued, %d running, %d not committed; %d batches open", p.Jobs, p.ItemsQueued, p.ItemsRunning, p.ItemsUncommitted, p.BatchesOpen)
+		row("slots", "%d of %d allowed, %d used, at %dugtg a work unit", p.SlotsAllowed, p.Slots, p.SlotsUsed, p.Price)
+	}
+	e.showMachine(row, s)
+	row("version", "%s, process %d", s.Version, s.Pid)
+	return w.Flush()
+}
+
+// showMachine tells how the machine and its network are.
+func (e *Env) showMachine(row func(name, format string, args ...any), s member.Status) {
+	if s.Running {
+		row("peers", "%d connected; this one is %s", s.Peers, reachText(s.Reach.Kind))
+		row("peer key", "%s", s.Peer.Key)
+		for _, a := range s.Peer.Addrs {
+			row("", "%s", a)
+		}
 	}
 	if s.RPC != "" {
 		row("rpc", "%s", s.RPC)
 	}
-	for _, a := range s.Peer.Addrs {
-		row("peer", "%s at %s", s.Peer.Key, a)
+	switch {
+	case !s.ClockKnown:
+		row("clock", "not compared: no other node told its time")
+	case s.ClockWrong:
+		row("clock", "WRONG by %+.0f s: set it, or what this node says is refused as expired", s.ClockSkew)
+	default:
+		row("clock", "right (%+.1f s)", s.ClockSkew)
 	}
-	row("version", "%s", s.Version)
-	return w.Flush()
+	low := ""
+	if s.DiskLow {
+		low = ": TOO LITTLE, no new work is taken"
+	}
+	row("disk", "%d MiB free%s", s.DiskFree>>20, low)
+}
+
+func reachText(k p2p.ReachKind) string {
+	switch k {
+	case p2p.ReachPublic:
+		return "public: anybody may dial it"
+	case p2p.ReachDirect:
+		return "reached directly"
+	case p2p.ReachRelayed:
+		return "reached through a relay"
+	}
+	return "not known to be reachable yet"
+}
+
+func validatorText(v *member.Validator) string {
+	text := fmt.Sprintf("stake %s, power %d, rewards %s", v.Stake, v.Power, v.Rewards)
+	if v.Jailed {
+		text += ", JAILED: `gotong validator unjail`"
+	}
+	if v.BeaconHeight > 0 {
+		text += fmt.Sprintf(", beacon key from height %d", v.BeaconHeight)
+	}
+	return text
 }

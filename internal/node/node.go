@@ -223,6 +223,9 @@ func (n *Node) Serving() <-chan struct{} {
 // Provider is the node's provider, for its owner's commands; nil without the role.
 func (n *Node) Provider() *provider.Provider { return n.prov }
 
+// Peers is how many peers the node is connected to.
+func (n *Node) Peers() int { return n.net.Peers() }
+
 // Network is the node's port to peers, for clients in the same process.
 func (n *Node) Network() p2p.Network { return n.net }
 

@@ -282,6 +282,9 @@ func (n *Network) Self() p2p.Peer {
 	return p2p.Peer{Key: n.self, Addrs: addrs}
 }
 
+// Peers is how many peers are connected.
+func (n *Network) Peers() int { return len(n.host.Network().Peers()) }
+
 // Handle implements p2p.Network.
 func (n *Network) Handle(proto p2p.Protocol, h p2p.Handler) {
 	n.mu.Lock()
