@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	rpcclient "github.com/cometbft/cometbft/rpc/client"
@@ -58,15 +61,32 @@ func Watch(ctx context.Context, home string, rpcs []string, patience time.Durati
 		return ctx.Err() // nobody else knows of blocks
 	}
 	log.Info("watching whether another node signs with this key", "from", first)
-	if err := w.watch(ctx, first, first+watchBlocks+rand.Int64N(watchMore+1), patience); err != nil {
+	seen, err := w.watch(ctx, first, first+watchBlocks+rand.Int64N(watchMore+1), patience)
+	if err != nil {
 		return err
 	}
-	if last := &keys.validator.LastSignState; last.Height < first {
-		last.Height, last.Round, last.Step, last.Signature, last.SignBytes = first, 0, stepPrecommit, nil, nil
+	done := first
+	if exists(RestoredFile(home)) {
+		// The lost machine may have voted on the height that is under way.
+		done = max(seen, w.tip(ctx)) + 1
+		log.Warn("this validator was restored from a copy: it does not sign at or below this height", "height", done)
+		if seen == first {
+			log.Warn("the chain stands. If it waits for this validator's vote, and the lost machine surely cast none at this height, remove the file and start again",
+				"file", RestoredFile(home))
+		} else if err := os.Remove(RestoredFile(home)); err != nil {
+			return fmt.Errorf("chain node: %w", err)
+		}
+	}
+	if last := &keys.validator.LastSignState; last.Height < done {
+		last.Height, last.Round, last.Step, last.Signature, last.SignBytes = done, math.MaxInt32, stepPrecommit, nil, nil
 		keys.validator.Save()
 	}
 	return nil
 }
+
+// RestoredFile marks a home that was made of a copy: its last vote may not be the
+// last one that its key gave.
+func RestoredFile(home string) string { return filepath.Join(home, "data", "restored") }
 
 // stepPrecommit is the last step of a height in CometBFT's sign state.
 const stepPrecommit = 3
@@ -77,29 +97,29 @@ type watcher struct {
 	nodes []rpcclient.Client
 }
 
-// watch looks at the blocks after `from` up to `to`.
-func (w *watcher) watch(ctx context.Context, from, to int64, patience time.Duration) error {
+// watch looks at the blocks after `from` up to `to` and gives the last one it saw.
+func (w *watcher) watch(ctx context.Context, from, to int64, patience time.Duration) (int64, error) {
 	last := time.Now()
 	for h := from + 1; h <= to; {
 		switch c := w.commit(ctx, h); {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return h - 1, ctx.Err()
 		case c != nil:
 			if w.signed(c) && c.Height > w.keys.validator.LastSignState.Height {
-				return fmt.Errorf("block %d: %w: stop that node for good before this one is started, and never run two with one key: signing twice costs the stake", h, ErrSignsElsewhere)
+				return h, fmt.Errorf("block %d: %w: stop that node for good before this one is started, and never run two with one key: signing twice costs the stake", h, ErrSignsElsewhere)
 			}
 			h, last = h+1, time.Now()
 			continue
 		case time.Since(last) > patience:
-			return nil
+			return h - 1, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return h - 1, ctx.Err()
 		case <-time.After(watchPoll):
 		}
 	}
-	return nil
+	return to, nil
 }
 
 // tip is the highest block that a node tells of; 0 if none answers.

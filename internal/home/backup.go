@@ -44,6 +44,10 @@ var identity = []string{
 // validatorState is where CometBFT keeps the last vote.
 const validatorState = "chain/data/priv_validator_state.json"
 
+// restoredMark tells the chain node that the last vote in this home may not be the
+// last one of its key.
+const restoredMark = "chain/data/restored"
+
 // IsValidator reports whether the backup holds the key of a validator.
 func (b *Backup) IsValidator() bool { return b.Files["chain/config/priv_validator_key.json"] != nil }
 
@@ -142,6 +146,11 @@ func (b *Backup) Restore(dir string) (*Home, error) {
 			return nil, err
 		}
 		if err := WriteFile(path, data, 0o600); err != nil {
+			return nil, err
+		}
+	}
+	if b.IsValidator() {
+		if err := WriteFile(filepath.Join(dir, filepath.FromSlash(restoredMark)), []byte(b.Made.Format(time.RFC3339)+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}

@@ -2,6 +2,7 @@ package member
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/ledger/light"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -72,39 +74,70 @@ func (n *Node) others() []string {
 // dialTimeout bounds the wait for a node's first answer.
 const dialTimeout = 10 * time.Second
 
-// Dial speaks to the chain of a member's home through the nodes that it knows.
+// Dial speaks to the chain of a member's home: through its own node if that runs,
+// else through the network's nodes, of which it believes none. The first contact
+// of a home without a trusted header takes the one that most nodes tell.
 func Dial(ctx context.Context, h *home.Home, log *slog.Logger) (Ledger, error) {
 	n, err := h.ReadNetwork()
 	if err != nil {
 		return nil, err
 	}
-	urls := n.RPCs
-	if len(urls) == 0 {
-		urls = []string{n.RPC}
-	}
-	var errs []error
-	for _, u := range urls {
-		c, err := cosmos.Dial(u)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		call, cancel := context.WithTimeout(ctx, dialTimeout)
-		st, err := c.Status(call)
-		cancel()
-		if err == nil && st.Chain != h.Info().Chain {
-			err = fmt.Errorf("%s answers for the chain %q and this home belongs to %q: %w", u, st.Chain, h.Info().Chain, ledger.ErrUnreachable)
-		}
-		if err == nil {
-			return c, nil
-		}
-		log.Warn("node of the chain does not answer", "rpc", u, "err", err)
-		errs = append(errs, fmt.Errorf("%s: %w", u, err), c.Close())
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+	if h.Info().Has(home.RoleValidator) {
+		if l := dialOwn(ctx, n, log); l != nil {
+			return l, nil
 		}
 	}
-	return nil, fmt.Errorf("none of the %d nodes of the chain %q answers: %w", len(urls), h.Info().Chain, errors.Join(errs...))
+	if n.TrustHeight == 0 {
+		if n, err = firstContact(ctx, h, n, log); err != nil {
+			return nil, err
+		}
+	}
+	hash, err := hex.DecodeString(n.TrustHash)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: network.json: trust_hash: %v", h.Dir(), home.ErrDamaged, err)
+	}
+	c, err := light.Dial(ctx, light.Config{Chain: n.Chain, RPCs: n.RPCs, TrustHeight: n.TrustHeight, TrustHash: hash, Dir: h.Path("light"), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	call, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if _, err := c.Status(call); err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("none of the %d nodes of the chain %q answers: %w: %v", len(n.RPCs), n.Chain, ledger.ErrUnreachable, err)
+		}
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+// dialOwn speaks to the home's own node; nil if it does not answer.
+func dialOwn(ctx context.Context, n home.Network, log *slog.Logger) Ledger {
+	c, err := cosmos.Dial(n.RPC)
+	if err != nil {
+		return nil
+	}
+	call, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if st, err := c.Status(call); err == nil && st.Chain == n.Chain {
+		return c
+	}
+	log.Info("this home's own node does not answer: others are asked", "rpc", n.RPC)
+	_ = c.Close() // nothing was begun with it
+	return nil
+}
+
+// firstContact finds a header to trust and keeps it.
+func firstContact(ctx context.Context, h *home.Home, n home.Network, log *slog.Logger) (home.Network, error) {
+	height, hash, others, err := Trust(ctx, n)
+	if err != nil {
+		return n, err
+	}
+	for _, u := range others {
+		log.Error("this node tells another block than most", "rpc", u, "height", height)
+	}
+	n.TrustHeight, n.TrustHash = height, hash
+	return n, h.WriteNetwork(n)
 }
 
 // waitForChain returns once the chain has a block and the node knows it.
@@ -126,6 +159,20 @@ func (n *Node) waitForChain(ctx context.Context) error {
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return err
+		}
+	}
+}
+
+// dialPatiently is Dial for a node, which waits for a network that does not answer.
+func (n *Node) dialPatiently(ctx context.Context) (Ledger, error) {
+	for {
+		l, err := Dial(ctx, n.home, n.log)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, ledger.ErrUnreachable) {
+			return l, err
+		}
+		n.waiting(fmt.Sprintf("the network: %v", err))
+		if err := sleep(ctx, pollEvery); err != nil {
+			return nil, err
 		}
 	}
 }

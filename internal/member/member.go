@@ -143,7 +143,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 			return nil, err
 		}
 		n.ledger = n.chain.Ledger()
-	} else if n.ledger, err = Dial(ctx, o.Home, o.Log); err != nil {
+	} else if n.ledger, err = n.dialPatiently(ctx); err != nil {
 		return nil, err
 	}
 	if a := n.ledger.AddKey([32]byte(o.Key.Secret())); a != o.Key.Address {
@@ -285,6 +285,9 @@ func (n *Node) provider(ctx context.Context, slots int) (*node.Provider, error) 
 	}
 	p := &node.Provider{Paused: n.held(), Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2,
 		Region: n.settings.Region, Attestations: n.attestations}
+	if p.Limits, err = Limits(n.settings); err != nil {
+		return nil, fmt.Errorf("%s: %w", n.home.Path("node.json"), err)
+	}
 	if n.home.Info().Private {
 		p.Own = func(work.Address) bool { return true } // a private network is one owner's
 	}

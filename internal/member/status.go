@@ -8,6 +8,8 @@ import (
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/ledger/light"
+	"github.com/gotong-network/gotong/internal/limits"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/provider"
 	"github.com/gotong-network/gotong/internal/version"
@@ -44,6 +46,8 @@ type Status struct {
 	Parties   []*lifecycle.Party `json:"parties,omitempty"` // the account in its roles, as the chain has it
 	Balance   work.Amount        `json:"balance"`           // ugtg
 	Provider  *provider.Status   `json:"provider,omitempty"`
+	Limits    *limits.Status     `json:"limits,omitempty"` // what of the machine is given, and used
+	Nodes     []light.NodeStatus `json:"nodes,omitempty"`  // of the chain, as it thinks of them
 	Validator *cosmos.Validator  `json:"validator,omitempty"`
 }
 
@@ -66,6 +70,13 @@ func (n *Node) Status(ctx context.Context) Status {
 			st := p.Status()
 			s.Provider = &st
 		}
+		if g := m.Limits(); g != nil {
+			st := g.Status()
+			s.Limits = &st
+		}
+	}
+	if l, ok := n.ledger.(*light.Client); ok {
+		s.Nodes = l.Nodes()
 	}
 	call, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()

@@ -72,6 +72,20 @@ func (e *Env) showStatus(s member.Status) error {
 		row("in hand", "%d jobs: %d items queued, %d running, %d not committed; %d batches open", p.Jobs, p.ItemsQueued, p.ItemsRunning, p.ItemsUncommitted, p.BatchesOpen)
 		row("slots", "%d of %d allowed, %d used, at %dugtg a work unit", p.SlotsAllowed, p.Slots, p.SlotsUsed, p.Price)
 	}
+	if l := s.Limits; l != nil {
+		row("limits", "CPU %.0f %% of all cores, used %.1f %% in the last minute; memory %s; disk %s, used %s", l.CPULimitPercent, l.CPUUsedPercent,
+			mib(l.MemoryLimit), mib(l.DiskLimit), mib(l.DiskUsed))
+		if l.Paused || l.Why != "" {
+			row("", "%s", l.Why)
+		}
+		row("", "kept by %s", l.Bound)
+		if l.Fault != "" {
+			row("", "NOT KEPT: %s", l.Fault)
+		}
+	}
+	for i, c := range s.Nodes {
+		row(map[bool]string{true: "chain nodes"}[i == 0], "%s %s at height %d%s", c.URL, c.State, c.Height, because(c.Why))
+	}
 	e.showMachine(row, s)
 	row("version", "%s, process %d", s.Version, s.Pid)
 	return w.Flush()
@@ -102,6 +116,21 @@ func (e *Env) showMachine(row func(name, format string, args ...any), s member.S
 		low = ": TOO LITTLE, no new work is taken"
 	}
 	row("disk", "%d MiB free%s", s.DiskFree>>20, low)
+}
+
+// mib shows bytes; none is no bound.
+func mib(n uint64) string {
+	if n == 0 {
+		return "unlimited"
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+func because(why string) string {
+	if why == "" {
+		return ""
+	}
+	return ": " + why
 }
 
 func reachText(k p2p.ReachKind) string {

@@ -18,6 +18,7 @@ import (
 	"cosmossdk.io/collections/codec"
 
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
+	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
@@ -57,7 +58,11 @@ var (
 	accountIndex = codectypes.NewInterfaceRegistry()
 )
 
-func init() { auth.RegisterInterfaces(accountIndex) }
+// An account that has signed carries its public key.
+func init() {
+	auth.RegisterInterfaces(accountIndex)
+	cryptocodec.RegisterInterfaces(accountIndex)
+}
 
 // keyOf gives the bytes of a collection's keys.
 func keyOf[K any](prefix uint8, c codec.KeyCodec[K]) func(K) ([]byte, error) {
