@@ -47,7 +47,7 @@ const (
 	ReasonClass   Reason = "offer another class of hardware"
 	ReasonMemory  Reason = "have less memory than an item may use"
 	ReasonPrice   Reason = "ask more than the job's price cap"
-	ReasonSlots   Reason = "offer no slots"
+	ReasonSlots   Reason = "offer no slots now (paused or draining)"
 )
 
 // Ranked is a candidate that fits, with its score; higher is better.

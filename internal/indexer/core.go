@@ -611,7 +611,7 @@ func (x *Indexer) copyStragglers(j *job, now time.Time) {
 			continue
 		}
 		d := p.dealing(j.id)
-		for _, h := range heads(s, d, p.offer.Slots, now) {
+		for _, h := range heads(s, d, max(p.offer.Slots, 1), now) {
 			if st.waiting.size() == 0 && pr.Straggler(h.items.Len(), now.Sub(h.since)) {
 				x.copyTo(j, p, h, now)
 			}

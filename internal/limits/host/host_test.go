@@ -226,3 +226,11 @@ func TestThisMachine(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRead is what the governor costs each second.
+func BenchmarkRead(b *testing.B) {
+	h := New(Config{Dir: b.TempDir()})
+	for b.Loop() {
+		h.Read()
+	}
+}
