@@ -24,10 +24,11 @@ const (
 
 // guard looks after the deliveries of a watched job: a provider is paid when its
 // batch's window is over, whether the outputs came or not, unless the client claims
-// them before. It claims an item of a batch that is in its window when half of the
-// window is over and the indexer has still given no result of it, or not the output
-// of one that is picked at random. A wrong claim costs a stake: what is merely slow
-// must not be claimed.
+// them before. When half of the window is over, it looks whether the indexer has given
+// no result of some item yet, or not the output of one that is picked at random; if
+// that is still so some blocks later, it claims the item. A wrong claim costs a stake:
+// what is merely slow must not be claimed, nor what this client has not asked for
+// before, since it was started again.
 //
 // If the referees say that the output is there, they give it, and it is fetched
 // from them; else the batch is void.
@@ -35,15 +36,27 @@ type guard struct {
 	w *watch
 
 	mu        sync.Mutex // guards the fields below
+	since     int64      // height when it began; 0: the chain was not reached yet
 	open      map[work.BatchID]*guarded
 	delivered map[uint64]*work.Result
 }
 
 // guarded is a batch that has entered its window.
 type guarded struct {
-	height  int64 // at which it did
-	sampled bool
+	height  int64  // at which it did
+	sample  uint64 // position whose output is fetched, once picked
+	picked  bool
+	sampled bool // and it came
 	claimed bool
+}
+
+// lookAt is the height at which a batch is looked at first, if its window ends at
+// deadline; claimAt that from which an item may be claimed by who began at `since`.
+func (o *guarded) lookAt(deadline int64) int64 { return o.height + (deadline-o.height)/2 }
+
+func (o *guarded) claimAt(deadline, since int64) int64 {
+	window := deadline - o.height
+	return max(o.lookAt(deadline)+window/8, min(since+window/4, deadline-2))
 }
 
 // run guards until ctx ends.
@@ -149,12 +162,18 @@ func (g *guard) look(ctx context.Context, id work.BatchID) error {
 	if err != nil {
 		return err
 	}
-	if half := o.height + (b.Deadline-o.height)/2; st.Height < half || st.Height >= b.Deadline {
+	g.mu.Lock()
+	if g.since == 0 {
+		g.since = st.Height
+	}
+	since := g.since
+	g.mu.Unlock()
+	if st.Height < o.lookAt(b.Deadline) || st.Height >= b.Deadline {
 		return nil // not yet, or too late
 	}
 	pos, ok := g.missing(ctx, b, o)
-	if !ok {
-		return nil
+	if !ok || st.Height < o.claimAt(b.Deadline, since) {
+		return nil // nothing, or it may still come
 	}
 	item := b.Items.At(pos)
 	g.w.c.log.Warn("an output does not come: claiming its delivery", "batch", id.Short(), "item", item, "provider", b.Provider)
@@ -183,7 +202,10 @@ func (g *guard) missing(ctx context.Context, b *lifecycle.Batch, o *guarded) (po
 			at++
 		}
 	}
-	pos = rand.Uint64N(b.N)
+	if !o.picked {
+		o.sample, o.picked = rand.Uint64N(b.N), true
+	}
+	pos = o.sample
 	var result *work.Result
 	if u := w.v.results[b.Items.At(pos)]; u != nil {
 		result = u.Result
@@ -192,17 +214,18 @@ func (g *guard) missing(ctx context.Context, b *lifecycle.Batch, o *guarded) (po
 	if result == nil || o.sampled {
 		return 0, false
 	}
-	o.sampled = true
 	size := uint64(0)
 	for _, id := range result.Output.Blobs() {
 		size += id.Size
 	}
 	if size > sampleBytes {
+		o.sampled = true
 		return 0, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	call, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	err := w.c.with(ctx, result.Output.Blobs(), func() error { return nil })
+	err := w.c.with(call, result.Output.Blobs(), func() error { return nil })
+	o.sampled = err == nil
 	return pos, err != nil && ctx.Err() == nil
 }
 
