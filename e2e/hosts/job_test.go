@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -113,7 +114,30 @@ func (j *job) explain() string {
 		return err.Error()
 	}
 	<-p.done
-	return p.out.String() + tail(p.said())
+	return p.out.String() + tail(p.said()) + j.w.batches(ctx, j.id)
+}
+
+// batches tells what is odd about a job's batches.
+func (w *world) batches(ctx context.Context, id work.JobID) string {
+	var out strings.Builder
+	for _, v := range w.role("validator") {
+		l, err := w.ledgerOf(v)
+		if err != nil {
+			continue
+		}
+		ids, err := l.Batches(ctx, id)
+		if err != nil {
+			continue
+		}
+		for _, id := range ids {
+			if b, err := l.Batch(ctx, id); err == nil && (b.Phase != lifecycle.Settled || b.Dispute != nil) {
+				text, err := json.Marshal(b)
+				fmt.Fprintf(&out, "batch %.4000s %v\n", text, err)
+			}
+		}
+		break
+	}
+	return out.String()
 }
 
 // right compares every output.

@@ -26,9 +26,9 @@ const (
 // batch's window is over, whether the outputs came or not, unless the client claims
 // them before. When half of the window is over, it looks whether the indexer has given
 // no result of some item yet, or not the output of one that is picked at random; if
-// that is still so some blocks later, it claims the item. A wrong claim costs a stake:
-// what is merely slow must not be claimed, nor what this client has not asked for
-// before, since it was started again.
+// that is still so near the window's end, it claims the item. A wrong claim costs a
+// stake: what is merely slow must not be claimed, since indexer or provider are just
+// started again, nor what this client, just started again, has hardly asked for.
 //
 // If the referees say that the output is there, they give it, and it is fetched
 // from them; else the batch is void.
@@ -56,7 +56,7 @@ func (o *guarded) lookAt(deadline int64) int64 { return o.height + (deadline-o.h
 
 func (o *guarded) claimAt(deadline, since int64) int64 {
 	window := deadline - o.height
-	return max(o.lookAt(deadline)+window/8, min(since+window/4, deadline-2))
+	return max(deadline-max(3, window/4), min(since+window/4, deadline-2))
 }
 
 // run guards until ctx ends.

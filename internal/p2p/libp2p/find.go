@@ -102,6 +102,9 @@ func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTime)
 	defer cancel()
+	if f.err = w.met(ctx); f.err != nil {
+		return
+	}
 	stale := w.host.Peerstore().Addrs(id)
 	over := make(chan error, 1)
 	go func() {
@@ -119,6 +122,21 @@ func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
 	}
 	w.host.Peerstore().AddAddrs(id, news, foundLife)
 	w.log.Debug("peer found", "peer", id, "addrs", news)
+}
+
+// met returns once there is anybody to ask: a node that has just started has not met
+// its bootstrap peers yet.
+func (w *wide) met(ctx context.Context) error {
+	t := time.NewTicker(50 * time.Millisecond)
+	defer t.Stop()
+	for w.dht.RoutingTable().Size() == 0 {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: no peer of the network answers that could be asked", p2p.ErrUnreachable)
+		case <-t.C:
+		}
+	}
+	return nil
 }
 
 var errEarly = errors.New("found before the lookup was over")
