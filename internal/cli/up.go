@@ -55,6 +55,10 @@ func runUp(ctx context.Context, a *app, o upOptions) error {
 	if o.providers < 0 || o.providers > localnet.MaxMembers || o.checkers < 0 || o.checkers > localnet.MaxMembers {
 		return usagef("--providers and --checkers take 1 to %d", localnet.MaxMembers)
 	}
+	if h, err := home.Open(a.homeDir); err == nil && h.Info().Kind != home.Local {
+		return usagef("%s is the home of a member of %s, not of a local network: `gotong%s start` runs it; use another --home for a local network",
+			a.homeDir, h.Info().Chain, homeFlag(a.homeDir))
+	}
 	log, closeLog, err := a.upLog()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,17 +141,16 @@ func (b *Backup) Restore(dir string) (*Home, error) {
 	if _, err := os.Stat(filepath.Join(dir, "home.json")); err == nil {
 		return nil, fmt.Errorf("home %s: %w: restore into a new folder", dir, ErrExists)
 	}
-	for name, data := range b.Files {
+	files := maps.Clone(b.Files)
+	if b.IsValidator() {
+		files[restoredMark] = []byte(b.Made.Format(time.RFC3339) + "\n")
+	}
+	for name, data := range files {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, err
 		}
 		if err := WriteFile(path, data, 0o600); err != nil {
-			return nil, err
-		}
-	}
-	if b.IsValidator() {
-		if err := WriteFile(filepath.Join(dir, filepath.FromSlash(restoredMark)), []byte(b.Made.Format(time.RFC3339)+"\n"), 0o600); err != nil {
 			return nil, err
 		}
 	}

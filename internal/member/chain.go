@@ -1,11 +1,13 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/gotong-network/gotong/internal/home"
@@ -100,16 +102,40 @@ func Dial(ctx context.Context, h *home.Home, log *slog.Logger) (Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	call, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if _, err := c.Status(call); err != nil {
-		if ctx.Err() == nil {
-			err = fmt.Errorf("none of the %d nodes of the chain %q answers: %w: %v", len(n.RPCs), n.Chain, ledger.ErrUnreachable, err)
-		}
+	if err := catchUp(ctx, c, n); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
+
+// catchUp returns once a light client's header is as new as what the middle one of
+// the nodes tells: one that begins with the header of an invite would answer from
+// the past.
+func catchUp(ctx context.Context, c *light.Client, n home.Network) error {
+	call, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	up := slices.DeleteFunc(probe(call, n.Chain, n.RPCs), func(p probed) bool { return p.err != nil })
+	slices.SortFunc(up, func(a, b probed) int { return cmp.Compare(a.tip, b.tip) })
+	for {
+		st, err := c.Status(call)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case len(up) == 0 || err != nil && call.Err() != nil:
+			return fmt.Errorf("none of the %d nodes of the chain %q answers: %w: %v", len(n.RPCs), n.Chain, ledger.ErrUnreachable, err)
+		case err == nil && st.Height >= up[(len(up)-1)/2].tip-2:
+			return nil
+		case call.Err() != nil:
+			return fmt.Errorf("the nodes of %q tell of height %d and prove only %d: %w", n.Chain, up[(len(up)-1)/2].tip, st.Height, ledger.ErrUnreachable)
+		}
+		if err := sleep(ctx, catchUpPoll); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUpPoll is how often a light client is asked how far it is.
+const catchUpPoll = 50 * time.Millisecond
 
 // dialOwn speaks to the home's own node; nil if it does not answer.
 func dialOwn(ctx context.Context, n home.Network, log *slog.Logger) Ledger {
