@@ -30,8 +30,7 @@ import (
 // virtual time; here the parts are shown to fit. Execution itself is not what these
 // are about: a runtime in memory stands for the sandbox.
 //
-// Not here: proposers that skip blocks, and validators that are some of several. A
-// local network has one validator.
+// Most have one validator; referee_test.go has four.
 
 // quick is a deterministic runtime: an item's result follows from its input.
 type quick struct{}
@@ -76,9 +75,15 @@ func newArena(t *testing.T, providers, checkers int, change func(name string, c 
 	for _, f := range edit {
 		f(&p)
 	}
-	ctx := t.Context()
-	n, err := localnet.Open(ctx, localnet.Options{Dir: filepath.Join(t.TempDir(), "home"), Providers: providers, Checkers: checkers, Price: 100_000,
-		BlockTime: 300 * time.Millisecond, BatchTime: time.Second, Params: &p, Change: change, Runtime: func() runtime.Runtime { return quick{} }})
+	return openArena(t, localnet.Options{Dir: filepath.Join(t.TempDir(), "home"), Providers: providers, Checkers: checkers, Params: &p, Change: change})
+}
+
+// openArena starts a network over a runtime in memory.
+func openArena(t *testing.T, o localnet.Options) *arena {
+	t.Helper()
+	o.Price, o.BlockTime, o.BatchTime, o.Runtime = 100_000, 300*time.Millisecond, time.Second, func() runtime.Runtime { return quick{} }
+	ctx, providers, p := t.Context(), o.Providers, *o.Params
+	n, err := localnet.Open(ctx, o)
 	if err != nil {
 		t.Fatal(err)
 	}

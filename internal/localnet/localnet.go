@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +68,8 @@ type Options struct {
 	Dir       string // its home
 	Providers int    // 0: as many as it had before, or 2
 	Checkers  int    // 0: as many as it had before, or 3
+	// Validators of equal power, each with its referee; only a new home asks. Default 1.
+	Validators int
 	// Cheaters makes the first so many providers corrupt every item.
 	Cheaters  int
 	Price     work.Price    // what providers ask; default 1,000 ugtg per work unit
@@ -87,8 +90,9 @@ type Options struct {
 
 // state is local.json: what a restart must know.
 type state struct {
-	Providers int `json:"providers"`
-	Checkers  int `json:"checkers"`
+	Providers  int `json:"providers"`
+	Checkers   int `json:"checkers"`
+	Validators int `json:"validators,omitempty"` // 0: one
 }
 
 // Network is a local network.
@@ -96,10 +100,11 @@ type Network struct {
 	opts  Options
 	home  *home.Home
 	state state
-	chain *chainnode.Node
+	chain *chainnode.Node   // of the first validator: whom all roles ask
+	other []*chainnode.Node // of the other validators
 	nodes []*node.Node
 	index *node.Node
-	judge *node.Node
+	judge []*node.Node
 	led   []*cosmos.Client
 	names map[work.Address]string
 
@@ -191,7 +196,7 @@ func (n *Network) loadState() error {
 	b, err := os.ReadFile(n.home.Path("local.json"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		n.state = state{2, 3}
+		n.state = state{2, 3, max(n.opts.Validators, 1)}
 	case err != nil:
 		return err
 	default:
@@ -215,9 +220,25 @@ func (n *Network) loadState() error {
 func providerName(i int) string { return fmt.Sprintf("provider-%d", i) }
 func checkerName(i int) string  { return fmt.Sprintf("checker-%d", i) }
 
+// ValidatorName is the account of a validator, from 0.
+func ValidatorName(i int) string {
+	if i == 0 {
+		return ValidatorKey
+	}
+	return fmt.Sprintf("%s-%d", ValidatorKey, i)
+}
+
+// validators are the names of all validators.
+func (n *Network) validators() (l []string) {
+	for i := range max(n.state.Validators, 1) {
+		l = append(l, ValidatorName(i))
+	}
+	return l
+}
+
 // members are the names of all accounts.
 func (n *Network) members() []string {
-	l := []string{ClientKey, ValidatorKey, IndexerKey, FaucetKey}
+	l := append([]string{ClientKey, IndexerKey, FaucetKey}, n.validators()...)
 	for i := range n.state.Providers {
 		l = append(l, providerName(i))
 	}
@@ -241,23 +262,65 @@ func (n *Network) key(name string) (*home.Key, error) {
 	return k, n.home.SaveKey(k, "")
 }
 
-// startChain makes the genesis if there is none, and starts the validator.
+// chainDir is the home of a validator's chain node.
+func (n *Network) chainDir(i int) string {
+	if i == 0 {
+		return n.home.Path("node", "chain")
+	}
+	return n.home.Path("node", fmt.Sprintf("chain-%d", i))
+}
+
+// startChain makes the genesis if there is none, and starts the validators.
 func (n *Network) startChain(ctx context.Context) error {
-	dir := n.home.Path("node", "chain")
-	if !chainnode.Exists(dir) {
-		if err := n.initChain(dir); err != nil {
+	if last := len(n.validators()) - 1; !chainnode.Exists(n.chainDir(last)) {
+		if err := n.initChain(); err != nil {
 			return err
 		}
 	}
-	c, err := chainnode.Open(dir, chainnode.Config{RPC: n.rpcAddress(), BlockTime: n.opts.BlockTime, Conserve: true, Log: n.opts.Log.With("part", "chain")})
+	addrs, peers, err := n.chainPeers()
 	if err != nil {
 		return err
 	}
-	n.chain = c
-	if err := c.Start(); err != nil {
-		return err
+	for i := range addrs {
+		conf := chainnode.Config{P2P: addrs[i], Peers: slices.Concat(peers[:i], peers[i+1:]), BlockTime: n.opts.BlockTime, Conserve: true, Log: n.opts.Log.With("part", "chain")}
+		if i == 0 {
+			conf.RPC = n.rpcAddress()
+		}
+		c, err := chainnode.Open(n.chainDir(i), conf)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			n.chain = c
+		} else {
+			n.other = append(n.other, c)
+		}
+		if err := c.Start(); err != nil {
+			return err
+		}
 	}
 	return n.waitForBlocks(ctx)
+}
+
+// chainPeers gives each validator a free port of loopback, and the names of all.
+func (n *Network) chainPeers() (addrs, peers []string, err error) {
+	if len(n.validators()) == 1 {
+		return []string{""}, []string{""}, nil // it has nobody to speak to
+	}
+	for i := range n.validators() {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, nil, err
+		}
+		defer l.Close() // all are taken until each has its own
+		k, err := chainnode.MakeKeys(n.chainDir(i))
+		if err != nil {
+			return nil, nil, err
+		}
+		addrs = append(addrs, l.Addr().String())
+		peers = append(peers, k.Peer+"@"+l.Addr().String())
+	}
+	return addrs, peers, nil
 }
 
 // rpcAddress is where the chain answers. Any port means the last one again if it is
@@ -284,13 +347,13 @@ func (n *Network) rpcAddress() string {
 	return address
 }
 
-func (n *Network) initChain(dir string) error {
+// initChain makes the validators' keys and the genesis, the last validator's at last.
+func (n *Network) initChain() error {
 	p := lifecycle.LocalParams()
 	if n.opts.Params != nil {
 		p = *n.opts.Params
 	}
 	g := app.GenesisConfig{Chain: chainID, Time: time.Now(), Params: p, Governance: app.Governance{Voting: votingTime, Deposit: votingDeposit}}
-	var operator work.Address
 	for _, name := range n.members() {
 		k, err := n.key(name)
 		if err != nil {
@@ -302,12 +365,26 @@ func (n *Network) initChain(dir string) error {
 			balance = clientBalance
 		case FaucetKey:
 			balance = faucetBalance
-		case ValidatorKey:
-			operator = k.Address
 		}
 		g.Accounts = append(g.Accounts, app.Account{Address: k.Address, Balance: balance})
 	}
-	return chainnode.Init(dir, chainnode.InitConfig{Genesis: g, Operator: operator, SelfBond: validatorStake})
+	for i, name := range n.validators() {
+		operator, err := n.key(name)
+		if err != nil {
+			return err
+		}
+		k, err := chainnode.MakeKeys(n.chainDir(i))
+		if err != nil {
+			return err
+		}
+		g.Validators = append(g.Validators, k.Validator(operator.Address, validatorStake))
+	}
+	for i := range n.validators() {
+		if err := chainnode.WriteGenesis(n.chainDir(i), g); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // waitForBlocks returns once the chain makes blocks.
@@ -377,8 +454,12 @@ func (n *Network) openMembers(ctx context.Context) error {
 	if n.index, err = n.open(ctx, IndexerKey, func(c *node.Config) { c.Indexer = &node.Indexer{Own: own} }); err != nil {
 		return err
 	}
-	if n.judge, err = n.open(ctx, ValidatorKey, func(c *node.Config) { c.Referee = true }); err != nil {
-		return err
+	for _, name := range n.validators() {
+		judge, err := n.open(ctx, name, func(c *node.Config) { c.Referee = true })
+		if err != nil {
+			return err
+		}
+		n.judge = append(n.judge, judge)
 	}
 	for i := range n.state.Providers {
 		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
@@ -574,6 +655,10 @@ func (n *Network) Close() error {
 		errs = append(errs, n.chain.Stop())
 		n.chain = nil
 	}
+	for _, c := range n.other {
+		errs = append(errs, c.Stop())
+	}
+	n.other = nil
 	if n.home != nil {
 		errs = append(errs, n.home.Unlock())
 	}
@@ -593,7 +678,12 @@ func (n *Network) Chain() string { return chainID }
 func (n *Network) Indexer() p2p.Peer { return n.index.Self() }
 
 // Referees are how the network's referees are reached.
-func (n *Network) Referees() []p2p.Peer { return []p2p.Peer{n.judge.Self()} }
+func (n *Network) Referees() (l []p2p.Peer) {
+	for _, j := range n.judge {
+		l = append(l, j.Self())
+	}
+	return l
+}
 
 // Conserved asks the chain to add up all its money: whether what accounts, escrows,
 // bonds and pools hold is the supply.
