@@ -41,7 +41,10 @@ func (toy) Run(_ context.Context, t runtime.Task) (*runtime.Run, error) {
 }
 
 // copier fetches from the indexer's store.
-type copier struct{ from, to *blob.Mem }
+type copier struct {
+	from blob.Store
+	to   *blob.Mem
+}
 
 func (c copier) Fetch(_ context.Context, b work.BlobID, _ []p2p.Peer) error {
 	data, err := c.from.Get(b, b.Size)

@@ -38,7 +38,7 @@ type world struct {
 	chain  *fake.Ledger
 	hub    *mem.Hub
 	key    sign.PrivateKey // the indexer's
-	blobs  *blob.Mem       // the indexer's
+	blobs  blob.Store      // the indexer's
 	client p2p.Network
 	nonce  atomic.Uint64
 	at     atomic.Pointer[p2p.Peer] // the indexer
