@@ -32,7 +32,7 @@ func smallDisk(t *testing.T, bytes string) string {
 // on: outputs, streams, and a fetch that had begun.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, "48m")
+	disk := smallDisk(t, "96m")
 	s := open(t, filepath.Join(disk, "blobs"), Options{})
 	kept := put(t, s, content(1, 1<<20))
 	small := put(t, s, []byte("small"))
@@ -43,7 +43,7 @@ func TestFullDisk(t *testing.T) {
 	h := w.holder(from)
 	other := filepath.Join(disk, "of others")
 	fill := func() {
-		if err := os.WriteFile(other, make([]byte, 30<<20), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
+		if err := os.WriteFile(other, make([]byte, 96<<20), 0o600); err != nil && !errors.Is(err, syscall.ENOSPC) {
 			t.Error(err)
 		}
 	}

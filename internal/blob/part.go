@@ -152,16 +152,8 @@ func (p *Part) keep(proven *proof) (fresh int, err error) {
 			return 0, err
 		}
 	}
-	for _, g := range proven.groups {
-		i := g.pos / groupSize
-		if p.hasGroup(i) {
-			continue
-		}
-		// Two peers may bring one group at a time: they write the same bytes.
-		if _, err := p.data.WriteAt(g.data, int64(g.pos)); err != nil {
-			return fresh, fmt.Errorf("store blob: %w", diskError(err))
-		}
-		fresh++
+	if err := p.write(proven.groups); err != nil {
+		return 0, fmt.Errorf("store blob: %w", diskError(err))
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +166,6 @@ func (p *Part) keep(proven *proof) (fresh int, err error) {
 	if err := p.saveNodes(proven.nodes); err != nil {
 		return 0, err
 	}
-	fresh = 0
 	for _, g := range proven.groups {
 		if i := g.pos / groupSize; !p.have.has(i) {
 			p.have.set(i)
@@ -183,6 +174,43 @@ func (p *Part) keep(proven *proof) (fresh int, err error) {
 		}
 	}
 	return fresh, p.saveBits(proven.groups)
+}
+
+// write writes what is not here, neighbours together. Two peers may bring one group
+// at a time: they write the same bytes.
+func (p *Part) write(gs []provenGroup) error {
+	var run [][]byte
+	var at uint64
+	flush := func() error {
+		if len(run) == 0 {
+			return nil
+		}
+		defer func() { run = run[:0] }()
+		return writeGroups(p.data, int64(at), run)
+	}
+	for _, g := range gs {
+		if p.hasGroup(g.pos / groupSize) {
+			if err := flush(); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(run) == 0 {
+			at = g.pos
+		}
+		run = append(run, g.data)
+	}
+	return flush()
+}
+
+func writeEach(to io.WriterAt, off int64, groups [][]byte) error {
+	for _, g := range groups {
+		if _, err := to.WriteAt(g, off); err != nil {
+			return err
+		}
+		off += int64(len(g))
+	}
+	return nil
 }
 
 // appendSlice is tree.appendSlice of what is here: ErrMissing if a group of the

@@ -39,7 +39,8 @@ type call struct {
 	kind   byte // kindGet or kindHave
 	b      work.BlobID
 	off, n uint64
-	first  bool        // of a large blob: the holder may have to hash it
+	first  bool // of a large blob: the holder may have to hash it
+	sent   time.Time
 	answer chan []byte // the reply frame; of capacity 1
 }
 
@@ -170,20 +171,29 @@ type bufferedReceiver interface {
 	ReceiveInto(buf []byte) ([]byte, error)
 }
 
+// pieces are buffers for answers, used again.
+var pieces = sync.Pool{New: func() any {
+	buf := make([]byte, 0, pieceBytes)
+	return &buf
+}}
+
+// pieceBytes holds the answer to a get of maxPiece groups.
+const pieceBytes = 1 + maxPiece*(groupSize+parentSize) + 64*parentSize
+
 // receive reads a frame, a large one into a buffer that is used again.
 func (s *session) receive(c *call) ([]byte, error) {
 	r, ok := s.stream.(bufferedReceiver)
-	if !ok || c.n <= groupSize {
+	if !ok || c.n <= groupSize/2 {
 		return s.stream.Receive()
 	}
-	return r.ReceiveInto(*frames.Get().(*[]byte))
+	return r.ReceiveInto(*pieces.Get().(*[]byte))
 }
 
 // recycle takes a frame back that nobody looks at any more.
 func (s *session) recycle(frame []byte) {
-	if _, ok := s.stream.(bufferedReceiver); ok && cap(frame) >= frameBytes {
+	if _, ok := s.stream.(bufferedReceiver); ok && cap(frame) >= pieceBytes {
 		frame = frame[:0]
-		frames.Put(&frame)
+		pieces.Put(&frame)
 	}
 }
 

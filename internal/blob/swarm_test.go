@@ -244,7 +244,7 @@ func TestRestartResumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGet(t, to, b, data)
-	if n := from.served.Load(); n > size/groupSize/2+(window+2)*rangeGroups {
+	if n := from.served.Load(); n > size/groupSize/2+window*maxPiece+2*rangeGroups {
 		t.Errorf("%d of %d groups were served again", n, size/groupSize)
 	}
 	if left, _ := os.ReadDir(to.tmpDir()); len(left) != 0 {
