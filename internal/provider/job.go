@@ -85,6 +85,7 @@ type chunk struct {
 	items   work.RangeSet // with results
 	fuel    work.Fuel
 	maxFuel work.Fuel
+	away    uint64 // bytes of outputs too large for the receipt: the indexer fetches them
 	since   time.Time
 	batch   *batch
 	refused int // how often the chain refused a batch with it

@@ -19,6 +19,10 @@ const (
 	// A chunk counts as delivered when its stream lived this long after it was
 	// sent: by then the indexer has it on disk.
 	deliveredAfter = 10 * time.Second
+	// … and this long for each MiB of outputs that it fetches on top, up to
+	// fetchedAfter.
+	fetchPerMiB  = time.Second
+	fetchedAfter = 10 * time.Minute
 	// Frames beyond this are read from disk again when their turn comes.
 	maxOutboxBytes = 32 << 20
 )
@@ -93,7 +97,13 @@ func (s *session) livedUntil(now time.Time) time.Time {
 
 // delivered reports whether the indexer surely has the chunk.
 func (c *chunk) delivered(now time.Time) bool {
-	return c.sent != nil && c.sent.livedUntil(now).Sub(c.sentAt) >= deliveredAfter
+	return c.sent != nil && c.sent.livedUntil(now).Sub(c.sentAt) >= c.takes()
+}
+
+// takes is how long its indexer may need for a chunk and the outputs that did not
+// travel with it.
+func (c *chunk) takes() time.Duration {
+	return deliveredAfter + min(time.Duration(c.away>>20)*fetchPerMiB, fetchedAfter)
 }
 
 // serve speaks with one indexer until the stream or ctx ends.

@@ -174,6 +174,11 @@ func newChunk(seq uint64, as *assign, results []work.Result, since time.Time) *c
 	for i := range results {
 		c.fuel += results[i].Leaf.Fuel
 		c.maxFuel = max(c.maxFuel, results[i].Leaf.Fuel)
+		for _, b := range results[i].Output.Blobs() {
+			if b.Size > wire.MaxInlineBytes {
+				c.away += min(b.Size, 1<<40)
+			}
+		}
 		idx[i] = work.Range{Lo: results[i].Index, Hi: results[i].Index + 1}
 	}
 	c.items = slices.Clip(work.NewRangeSet(idx...))
