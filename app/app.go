@@ -11,7 +11,9 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	dbm "github.com/cosmos/cosmos-db"
@@ -29,6 +31,8 @@ import (
 	"github.com/cosmos/cosmos-sdk/runtime"
 	"github.com/cosmos/cosmos-sdk/std"
 	pruningtypes "github.com/cosmos/cosmos-sdk/store/v2/pruning/types"
+	"github.com/cosmos/cosmos-sdk/store/v2/snapshots"
+	snapshottypes "github.com/cosmos/cosmos-sdk/store/v2/snapshots/types"
 	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/module"
@@ -105,6 +109,40 @@ type Options struct {
 	// Conserve halts the chain at the end of a block in which money was not
 	// conserved.
 	Conserve bool
+	// Snapshots of the state, from which other nodes begin.
+	Snapshots Snapshots
+	// KeepBlocks is how many blocks CometBFT must keep, 0: all.
+	KeepBlocks uint64
+}
+
+// Snapshots is where snapshots of the state are kept, and received ones put together;
+// without Dir there are none.
+type Snapshots struct {
+	Dir   string
+	Every uint64 // blocks; 0: none are made
+	Keep  uint32 // default 2
+}
+
+// option opens the snapshots.
+func (s Snapshots) option() (func(*baseapp.BaseApp), error) {
+	if s.Dir == "" {
+		return func(*baseapp.BaseApp) {}, nil
+	}
+	if s.Keep == 0 {
+		s.Keep = 2
+	}
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("app: snapshots: %w", err)
+	}
+	db, err := dbm.NewDB("metadata", dbm.GoLevelDBBackend, s.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("app: snapshots: %w", err)
+	}
+	store, err := snapshots.NewStore(db, s.Dir)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("app: snapshots: %w", err), db.Close())
+	}
+	return baseapp.SetSnapshot(store, snapshottypes.NewSnapshotOptions(s.Every, s.Keep)), nil
 }
 
 // Bounds of what the store keeps and caches.
@@ -142,7 +180,11 @@ func New(o Options) (*App, error) {
 	txConfig := authtx.NewTxConfig(cdc, authtx.DefaultSignModes)
 
 	// Base.
-	base := baseapp.NewBaseApp("gotong", o.Log, o.DB, txConfig.TxDecoder(),
+	withSnapshots, err := o.Snapshots.option()
+	if err != nil {
+		return nil, err
+	}
+	base := baseapp.NewBaseApp("gotong", o.Log, o.DB, txConfig.TxDecoder(), withSnapshots, baseapp.SetMinRetainBlocks(o.KeepBlocks),
 		baseapp.SetChainID(o.Chain), baseapp.SetIAVLCacheSize(iavlCacheNodes), baseapp.SetIAVLSyncPruning(true),
 		baseapp.SetPruning(pruningtypes.NewCustomPruningOptions(keepVersions, pruneInterval)))
 	base.SetInterfaceRegistry(interfaces)

@@ -2,6 +2,7 @@ package chainnode
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,8 @@ import (
 	cmttypes "github.com/cometbft/cometbft/types"
 	dbm "github.com/cosmos/cosmos-db"
 
+	storetypes "github.com/cosmos/cosmos-sdk/store/v2/types"
+
 	"github.com/gotong-network/gotong/app"
 )
 
@@ -34,10 +37,39 @@ var ErrInUse = errors.New("home of the chain node is in use by another process")
 type Config struct {
 	RPC       string        // host:port of the RPC server; port 0 takes a free one; empty: no server
 	P2P       string        // host:port for CometBFT's peers; default 127.0.0.1:0
-	Peers     []string      // id@host:port of nodes to stay connected to
 	BlockTime time.Duration // wait between a block's commit and the next height; default 500 ms
 	Conserve  bool          // halt the chain if money is not conserved
 	Log       *slog.Logger  // default: none
+
+	// Peers are nodes to stay connected to, Seeds nodes that know others, both as
+	// id@host:port. External is the host:port at which others reach this node, if it
+	// is not P2P: of a translator of addresses, or of a name.
+	Peers, Seeds []string
+	External     string
+	// Exchange lets the node tell and learn the addresses of others. Of a public
+	// network only routable addresses count.
+	Exchange, Public bool
+
+	// Every so many blocks a snapshot of the state is made, from which new nodes
+	// begin, and Snapshots of them are kept; 0: none, and nobody can begin from here.
+	SnapshotEvery uint64
+	Snapshots     uint32 // default 2
+	// KeepBlocks is how many blocks with their results stay at least; 0: all. Never
+	// fewer than evidence of signing twice may be old, nor than a node that begins
+	// from a snapshot asks for.
+	KeepBlocks uint64
+	// Sync lets a home without blocks begin from a snapshot of others.
+	Sync *StateSync
+}
+
+// StateSync is where a node without blocks takes its first state from. It is verified
+// against the trusted header, as a light client does it; what lies below it is never
+// there: such a node cannot serve old blocks.
+type StateSync struct {
+	RPCs        []string // http://host:port of at least one node; two that do not collude are better
+	TrustHeight int64
+	TrustHash   []byte
+	Period      time.Duration // how old the trusted header may be; default 14 days
 }
 
 // Bounds of what strangers can make the node hold.
@@ -49,6 +81,13 @@ const (
 	rpcStopTimeout  = 2 * time.Second
 	proposeTimeout  = time.Second
 	defaultInterval = 500 * time.Millisecond
+	defaultPeriod   = 14 * 24 * time.Hour
+	// snapshotSearch is how long offers of snapshots are collected: CometBFT takes no
+	// less than 5 s.
+	snapshotSearch = 5 * time.Second
+	// snapshotPatience is how long Stop waits for a snapshot.
+	snapshotPatience = 2 * time.Minute
+	snapshotPause    = 50 * time.Millisecond
 )
 
 // Node is an opened node.
@@ -88,11 +127,16 @@ func Open(home string, c Config) (*Node, error) {
 	if err != nil {
 		return nil, openError(home, err)
 	}
-	n.app, err = app.New(app.Options{Chain: doc.ChainID, DB: db, Log: sdkLog{cometLog{c.Log}}, VRF: keys.vrf, Conserve: c.Conserve})
+	n.app, err = app.New(app.Options{Chain: doc.ChainID, DB: db, Log: sdkLog{cometLog{c.Log}}, VRF: keys.vrf, Conserve: c.Conserve,
+		Snapshots: app.Snapshots{Dir: filepath.Join(home, "data", "snapshots"), Every: c.SnapshotEvery, Keep: c.Snapshots}, KeepBlocks: c.KeepBlocks})
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	n.comet, err = cmtnode.NewNode(c.comet(home), keys.validator, keys.peer, proxy.NewLocalClientCreator(abciApp{n.app, n.failWith}),
+	f, err := c.comet(home)
+	if err != nil {
+		return nil, errors.Join(err, n.app.Close())
+	}
+	n.comet, err = cmtnode.NewNode(f, keys.validator, keys.peer, proxy.NewLocalClientCreator(abciApp{n.app, n.failWith}),
 		func() (*cmttypes.GenesisDoc, error) { return doc, nil }, n.dbs.open, cmtnode.DefaultMetricsProvider(&cmtcfg.InstrumentationConfig{}), cometLog{c.Log})
 	if err != nil {
 		return nil, errors.Join(openError(home, err), n.app.Close(), n.dbs.close())
@@ -115,7 +159,7 @@ func (c Config) withDefaults() Config {
 }
 
 // comet is the configuration of CometBFT.
-func (c Config) comet(home string) *cmtcfg.Config {
+func (c Config) comet(home string) (*cmtcfg.Config, error) {
 	f := cmtcfg.DefaultConfig().SetRoot(home)
 	f.DBBackend = string(cmtdb.GoLevelDBBackend)
 	f.Consensus.TimeoutCommit, f.Consensus.TimeoutPropose = c.BlockTime, proposeTimeout
@@ -124,10 +168,27 @@ func (c Config) comet(home string) *cmtcfg.Config {
 	f.RPC.ListenAddress = ""   // served by Node, which knows its port
 	f.RPC.MaxBodyBytes = rpcBodyBytes
 	f.P2P.ListenAddress = "tcp://" + c.P2P
-	f.P2P.PersistentPeers = strings.Join(c.Peers, ",")
-	f.P2P.PexReactor, f.P2P.AddrBookStrict, f.P2P.AllowDuplicateIP = false, false, true
+	f.P2P.PersistentPeers, f.P2P.Seeds = strings.Join(c.Peers, ","), strings.Join(c.Seeds, ",")
+	f.P2P.ExternalAddress = c.External
+	f.P2P.PexReactor, f.P2P.AddrBookStrict, f.P2P.AllowDuplicateIP = c.Exchange, c.Public, !c.Public
 	f.P2P.FlushThrottleTimeout = 10 * time.Millisecond
-	return f
+	if s := c.Sync; s != nil {
+		y := f.StateSync
+		y.Enable, y.RPCServers, y.TrustPeriod = true, s.RPCs, s.Period
+		if len(y.RPCServers) == 1 {
+			y.RPCServers = append(y.RPCServers, s.RPCs[0]) // CometBFT wants a witness
+		}
+		if y.TrustPeriod == 0 {
+			y.TrustPeriod = defaultPeriod
+		}
+		y.TrustHeight, y.TrustHash, y.DiscoveryTime = s.TrustHeight, hex.EncodeToString(s.TrustHash), snapshotSearch
+	}
+	for _, part := range []interface{ ValidateBasic() error }{f.P2P, f.StateSync} {
+		if err := part.ValidateBasic(); err != nil {
+			return nil, fmt.Errorf("chain node: %w", err)
+		}
+	}
+	return f, nil
 }
 
 func openError(home string, err error) error {
@@ -204,11 +265,27 @@ func (n *Node) close() error {
 		errs = append(errs, n.comet.Stop())
 		n.comet.Wait()
 	}
+	n.awaitSnapshot()
 	errs = append(errs, n.app.Close(), n.dbs.close())
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("stopping the chain node: %w", err)
 	}
 	return nil
+}
+
+// awaitSnapshot lets a snapshot that is being made end: it reads the database. Only one
+// operation on snapshots runs at a time, so that a harmless one tells.
+func (n *Node) awaitSnapshot() {
+	m := n.app.SnapshotManager()
+	if m == nil {
+		return
+	}
+	for range int(snapshotPatience / snapshotPause) {
+		if _, err := m.Prune(m.GetKeepRecent()); !errors.Is(err, storetypes.ErrConflict) {
+			return
+		}
+		time.Sleep(snapshotPause)
+	}
 }
 
 // Chain is the chain's id.
