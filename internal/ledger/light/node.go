@@ -43,7 +43,8 @@ type node struct {
 	state  State
 	why    string
 	until  time.Time // left alone until then
-	times  int       // left in a row
+	lies   int       // ever
+	away   int       // times it lagged or was silent in a row
 	height int64     // newest it told
 }
 

@@ -169,39 +169,36 @@ func (p *pool) judge(n *node, err error) {
 func (p *pool) leave(n *node, s State, why error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	first, most := awayFor, awayMost
-	if s == Lying {
-		first, most = lyingFor, lyingMost
-	}
-	if n.state != s {
-		n.times = 0
-	}
-	if n.state == Lying && s != Lying && p.now().Before(n.until) {
+	if n.state == Lying && p.now().Before(n.until) {
 		return // it stays what it is
 	}
 	told := n.state == s
 	n.state, n.why = s, why.Error()
-	n.until = p.now().Add(min(first<<min(n.times, 10), most))
-	n.times++
+	wait := min(awayFor<<min(n.away, 10), awayMost)
+	if s == Lying {
+		wait = min(lyingFor<<min(n.lies, 10), lyingMost)
+		n.lies++
+	} else {
+		n.away++
+	}
+	n.until = p.now().Add(wait)
 	i := slices.Index(p.nodes, n)
 	p.nodes = append(slices.Delete(p.nodes, i, i+1), n)
-	if !told || s == Lying {
+	if !told {
 		p.log.Warn("left a node of the chain", "node", n.url, "state", s, "why", n.why)
 	}
 }
 
-// back takes a node that answers well again.
+// back takes a node that answers well again, once its time has come: another call may
+// have been under way when it was left.
 func (p *pool) back(n *node) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n.state == Good {
+	if n.state == Good || p.now().Before(n.until) {
 		return
 	}
 	p.log.Info("a node of the chain is back", "node", n.url, "was", n.state)
-	n.state, n.why = Good, ""
-	if n.times > 0 {
-		n.times-- // who goes and comes is trusted ever later
-	}
+	n.state, n.why, n.away = Good, "", 0
 }
 
 // saw notes the height that a node told.

@@ -18,7 +18,6 @@ import (
 	"cosmossdk.io/collections/codec"
 
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
-	cryptocodec "github.com/cosmos/cosmos-sdk/crypto/codec"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
@@ -48,21 +47,14 @@ var (
 	balanceKey  = keyOf(2, collections.PairKeyCodec(sdk.AccAddressKey, collections.StringKey))
 	proposalKey = keyOf(0, collections.Uint64Key)
 
-	paramsKey    = []byte{1} // of proof
-	stakesKey    = []byte{4} // of proof
-	escrowsKey   = []byte{4} // of market
-	bondsKey     = []byte{2} // of registry
-	unvestedKey  = []byte{3} // of registry
-	flowsKey     = []byte{1} // of reward
-	commonsKey   = []byte{2} // of reward
-	accountIndex = codectypes.NewInterfaceRegistry()
+	paramsKey   = []byte{1} // of proof
+	stakesKey   = []byte{4} // of proof
+	escrowsKey  = []byte{4} // of market
+	bondsKey    = []byte{2} // of registry
+	unvestedKey = []byte{3} // of registry
+	flowsKey    = []byte{1} // of reward
+	commonsKey  = []byte{2} // of reward
 )
-
-// An account that has signed carries its public key.
-func init() {
-	auth.RegisterInterfaces(accountIndex)
-	cryptocodec.RegisterInterfaces(accountIndex)
-}
 
 // keyOf gives the bytes of a collection's keys.
 func keyOf[K any](prefix uint8, c codec.KeyCodec[K]) func(K) ([]byte, error) {
@@ -88,17 +80,21 @@ var queries = map[string]func(view, context.Context, []byte) (proto.Message, err
 	"/cosmos.bank.v1beta1.Query/Balance":     balance,
 	"/cosmos.auth.v1beta1.Query/AccountInfo": account,
 	"/cosmos.gov.v1.Query/Proposals":         proposals,
-	"/cosmos.gov.v1.Query/TallyResult":       unproved("/cosmos.gov.v1.Query/TallyResult", &gov.QueryTallyResultResponse{}), // of a vote under way: the chain has no record of it
-	"/gotong.proof.v1.Query/Conserved":       unproved("/gotong.proof.v1.Query/Conserved", &prooftypes.QueryConservedResponse{}),
+	"/cosmos.gov.v1.Query/TallyResult":       unproved("/cosmos.gov.v1.Query/TallyResult"), // of a vote under way: the chain has no record of it
+	"/gotong.proof.v1.Query/Conserved":       unproved("/gotong.proof.v1.Query/Conserved"),
 }
 
-// query answers one of the queries.
+// query answers one of the queries, or reads a key of a store (/store/NAME/key).
 func (s *state) query(ctx context.Context, path string, request []byte) (*abci.ResponseQuery, error) {
+	v := view{s, s.chain.newest().Header}
+	if name, ok := strings.CutPrefix(path, "/store/"); ok {
+		value, err := v.get(ctx, strings.TrimSuffix(name, "/key"), request)
+		return &abci.ResponseQuery{Key: request, Value: value, Height: v.at.Height - 1}, err
+	}
 	f, ok := queries[path]
 	if !ok {
 		return nil, fmt.Errorf("%s: a light client has no proof for this query: ask a full node of your own", path)
 	}
-	v := view{s, s.chain.newest().Header}
 	res, err := f(v, ctx, request)
 	if errors.Is(err, errMissing) {
 		return &abci.ResponseQuery{Code: sdkerrors.ErrKeyNotFound.ABCICode(), Codespace: sdkerrors.RootCodespace, Log: err.Error(), Height: v.at.Height - 1}, nil
@@ -218,11 +214,19 @@ func account(v view, ctx context.Context, request []byte) (proto.Message, error)
 	if err := any.Unmarshal(b); err != nil {
 		return nil, fmt.Errorf("account %s: %w", q.Address, err)
 	}
-	var a sdk.AccountI
-	if err := accountIndex.UnpackAny(&any, &a); err != nil {
-		return nil, fmt.Errorf("account %s: %w", q.Address, err)
+	base := new(auth.BaseAccount)
+	switch any.TypeUrl {
+	case "/" + proto.MessageName(base):
+		err = base.Unmarshal(any.Value)
+	case "/" + proto.MessageName(&auth.ModuleAccount{}):
+		var m auth.ModuleAccount
+		if err = m.Unmarshal(any.Value); err == nil && m.BaseAccount != nil {
+			base = m.BaseAccount
+		}
+	default:
+		err = fmt.Errorf("an account of type %q", any.TypeUrl)
 	}
-	return &auth.QueryAccountInfoResponse{Info: &auth.BaseAccount{Address: q.Address, AccountNumber: a.GetAccountNumber(), Sequence: a.GetSequence()}}, nil
+	return &auth.QueryAccountInfoResponse{Info: &auth.BaseAccount{Address: q.Address, AccountNumber: base.AccountNumber, Sequence: base.Sequence}}, err
 }
 
 // supply is put together from the sums that the modules keep, all of one height.
@@ -280,7 +284,7 @@ func (v view) json(ctx context.Context, store string, key []byte, to any) error 
 }
 
 // unproved passes a question on that no record answers; nothing is decided by it.
-func unproved(path string, _ proto.Message) func(view, context.Context, []byte) (proto.Message, error) {
+func unproved(path string) func(view, context.Context, []byte) (proto.Message, error) {
 	return func(v view, ctx context.Context, request []byte) (proto.Message, error) {
 		var answer raw
 		err := v.state.chain.pool.try(ctx, func(ctx context.Context, n *node) error {
