@@ -60,6 +60,8 @@ import (
 	stakingkeeper "github.com/cosmos/cosmos-sdk/x/staking/keeper"
 	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 	txsigning "github.com/cosmos/cosmos-sdk/x/tx/signing"
+	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
+	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
 	"github.com/gotong-network/gotong/x/beacon"
 	beaconkeeper "github.com/gotong-network/gotong/x/beacon/keeper"
@@ -113,6 +115,8 @@ type Options struct {
 	Snapshots Snapshots
 	// KeepBlocks is how many blocks CometBFT must keep, 0: all.
 	KeepBlocks uint64
+	// Upgrades beside those of this version: of tests.
+	Upgrades []Upgrade
 }
 
 // Snapshots is where snapshots of the state are kept, and received ones put together;
@@ -159,6 +163,8 @@ type App struct {
 	manager *module.Manager
 	beacon  beaconkeeper.Keeper
 	proof   proofkeeper.Keeper
+
+	upgrades upgrader
 }
 
 // New wires the application over a database and loads its latest state.
@@ -191,7 +197,7 @@ func New(o Options) (*App, error) {
 	base.SetTxEncoder(txConfig.TxEncoder())
 	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, distrtypes.StoreKey, slashingtypes.StoreKey,
 		govtypes.StoreKey, consensustypes.StoreKey, registrytypes.ModuleName, markettypes.ModuleName, prooftypes.ModuleName, rewardtypes.ModuleName,
-		beacontypes.ModuleName)
+		beacontypes.ModuleName, upgradetypes.StoreKey)
 	store := func(name string) corestore.KVStoreService { return runtime.NewKVStoreService(keys[name]) }
 	authority := authtypes.NewModuleAddress(govtypes.ModuleName).String()
 
@@ -242,6 +248,8 @@ func New(o Options) (*App, error) {
 		gov.NewAppModule(cdc, govK, authK, bankK, nil),
 		consensus.NewAppModule(cdc, consensusK),
 	)
+	upgradeK := upgradekeeper.NewKeeper(nil, store(upgradetypes.StoreKey), cdc, "", base, authority)
+	m.Modules[upgradetypes.ModuleName] = upgradeModule{upgradeK}
 	m.Modules[registrytypes.ModuleName] = registry.New(registryK, proofK)
 	m.Modules[markettypes.ModuleName] = market.New(marketK, proofK)
 	m.Modules[prooftypes.ModuleName] = proof.New(proofK, proof.Options{Authority: authority, Conserve: o.Conserve})
@@ -257,12 +265,14 @@ func New(o Options) (*App, error) {
 	// What governance enacts may wake at this very height: the protocol's turn follows.
 	m.SetOrderEndBlockers(govtypes.ModuleName, prooftypes.ModuleName, banktypes.ModuleName, stakingtypes.ModuleName)
 	registerInterfaces(m, interfaces, amino)
-	if err := m.RegisterServices(module.NewConfigurator(cdc, base.MsgServiceRouter(), base.GRPCQueryRouter())); err != nil {
+	config := module.NewConfigurator(cdc, base.MsgServiceRouter(), base.GRPCQueryRouter())
+	if err := m.RegisterServices(config); err != nil {
 		return nil, fmt.Errorf("app: services: %w", err)
 	}
 
 	// The steps of a block.
 	a := &App{BaseApp: base, codec: cdc, manager: m, beacon: beaconK, proof: proofK}
+	a.upgrades = newUpgrader(upgradeK, m, config, append(o.Upgrades, upgrades...), Keepers{registryK, marketK, proofK, rewardK})
 	anteHandler, err := ante.NewAnteHandler(ante.HandlerOptions{AccountKeeper: authK, BankKeeper: bankK,
 		SignModeHandler: txConfig.SignModeHandler(), SigGasConsumer: ante.DefaultSigVerificationGasConsumer})
 	if err != nil {
@@ -300,6 +310,7 @@ func registerInterfaces(m *module.Manager, r codectypes.InterfaceRegistry, amino
 			b.RegisterLegacyAminoCodec(amino)
 		}
 	}
+	registerUpgrades(r)
 	registrytypes.RegisterInterfaces(r)
 	markettypes.RegisterInterfaces(r)
 	prooftypes.RegisterInterfaces(r)
@@ -312,13 +323,25 @@ func (a *App) initChain(ctx sdk.Context, req *abci.RequestInitChain) (*abci.Resp
 	if err := json.Unmarshal(req.AppStateBytes, &state); err != nil {
 		return nil, fmt.Errorf("genesis: %w", err)
 	}
+	if err := a.upgrades.begin(ctx); err != nil {
+		return nil, err
+	}
 	return a.manager.InitGenesis(ctx, a.codec, state)
 }
 
-// preBlock stores the beacon before anything else can ask for it.
+// preBlock does an upgrade that is due, then stores the beacon before anything else
+// can ask for it.
 func (a *App) preBlock(ctx sdk.Context, req *abci.RequestFinalizeBlock) (*sdk.ResponsePreBlock, error) {
+	upgraded, err := a.upgrades.preBlock(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := beacon.PreBlock(a.beacon, ctx, req); err != nil {
 		return nil, err
 	}
-	return a.manager.PreBlock(ctx)
+	res, err := a.manager.PreBlock(ctx)
+	if err == nil && upgraded {
+		res.ConsensusParamsChanged = true
+	}
+	return res, err
 }

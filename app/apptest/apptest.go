@@ -143,6 +143,7 @@ func seed(n uint64, what string, i int) []byte {
 func (c *Chain) start(doc *cmttypes.GenesisDoc) error {
 	o := c.options
 	o.DB = dbm.NewMemDB()
+	c.options.DB = o.DB
 	a, err := app.New(o)
 	if err != nil {
 		return err
@@ -355,6 +356,17 @@ type QueryError struct {
 
 // Error gives the chain's own sentence.
 func (e *QueryError) Error() string { return e.Log }
+
+// Restart replaces the program by one that can do some upgrades, over the same state.
+func (c *Chain) Restart(can ...app.Upgrade) error {
+	o := c.options
+	o.Upgrades = can
+	a, err := app.New(o)
+	if err == nil {
+		c.app = a
+	}
+	return err
+}
 
 // Fork replaces the application by a new one that begins, at the height that
 // follows, with the exported state of this one.
