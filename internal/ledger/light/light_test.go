@@ -33,8 +33,8 @@ func secret(n byte) [32]byte { return [32]byte{31: n} }
 
 func address(n byte) work.Address { return cosmos.Address(secret(n)) }
 
-// startNode makes a network of one validator and starts it.
-func startNode(t testing.TB) *chainnode.Node {
+// initHome makes the home of a network of one validator.
+func initHome(t testing.TB) string {
 	home := t.TempDir()
 	p := lifecycle.LocalParams()
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 200, 200, 200, 200, 4
@@ -49,7 +49,11 @@ func startNode(t testing.TB) *chainnode.Node {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	n, err := chainnode.Open(home, chainnode.Config{RPC: "127.0.0.1:0", BlockTime: 60 * time.Millisecond, Conserve: true})
+	return home
+}
+
+func startNode(t testing.TB) *chainnode.Node {
+	n, err := chainnode.Open(initHome(t), chainnode.Config{RPC: "127.0.0.1:0", BlockTime: 60 * time.Millisecond, Conserve: true})
 	if err != nil {
 		t.Fatal(err)
 	}
