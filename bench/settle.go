@@ -37,28 +37,96 @@ const (
 // many settle in a second. All roles are played by one loop over blocks that sends
 // one transaction for each account and block, as a busy role would.
 func settle(ctx context.Context, b *bench) error {
-	s, err := openSettling(ctx)
+	return settleOn(ctx, b, 1, "settle", []int{64, 256, 512})
+}
+
+// settle4 is the same on four validators, all in this process; then one of them is
+// away under load, and catches up.
+func settle4(ctx context.Context, b *bench) error {
+	return settleOn(ctx, b, 4, "settle_4v", []int{64, 256})
+}
+
+func settleOn(ctx context.Context, b *bench, validators int, row string, flights []int) error {
+	s, err := openSettling(ctx, validators)
 	if err != nil {
 		return err
 	}
 	defer s.close()
 	best := 0.0
-	for _, flight := range []int{64, 256, 512} {
+	for _, flight := range flights {
 		rate, busy, msgs, err := s.hold(ctx, flight, time.Duration(b.size(20, 8))*time.Second)
 		if err != nil {
 			return err
 		}
 		best = max(best, rate)
+		if blocks := s.lives(); validators > 1 && b.values["settle_blocks"] == 0 {
+			b.values["settle_blocks"] = blocks
+		}
 		b.say("%4d batches in flight: %.1f settled/s, %.0f messages/s, %.2f of %.0f cores busy, %.2f ms CPU per batch, a block every %.0f ms",
 			flight, rate, msgs, busy.cores, busy.of, 1e3*busy.cores/max(rate, 1e-9), busy.blockMs)
 	}
-	b.values["settle"] = best
-	return nil
+	b.values[row] = best
+	if validators == 1 {
+		return nil
+	}
+	b.values["catch_up"], err = s.catchUp(ctx, b, flights[0])
+	return err
+}
+
+// lives is the mean of blocks from a batch's commit to its payout since the last call.
+func (s *settling) lives() float64 {
+	mean := float64(s.lived) / float64(max(s.ended, 1))
+	s.lived, s.ended = 0, 0
+	return mean
+}
+
+// catchUp stops a validator under load, and gives how many blocks a second it makes up
+// for when it is back, while the others go on without load.
+func (s *settling) catchUp(ctx context.Context, b *bench, flight int) (float64, error) {
+	away := len(s.nodes) - 1
+	if err := s.nodes[away].Stop(); err != nil {
+		return 0, err
+	}
+	if _, _, _, err := s.hold(ctx, flight, time.Duration(b.size(20, 8))*time.Second); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	n, err := s.chain.Open(away)
+	if err != nil {
+		return 0, err
+	}
+	s.nodes[away] = n
+	from, at := int64(0), int64(0)
+	for {
+		var heights [2]int64
+		for i, c := range []*chainnode.Node{n, s.nodes[0]} {
+			r, err := c.Client().ABCIInfo(ctx)
+			if err != nil {
+				return 0, err
+			}
+			heights[i] = r.Response.LastBlockHeight
+		}
+		if at = heights[0]; from == 0 {
+			from = at
+		}
+		if at >= heights[1]-1 {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	took := time.Since(start)
+	b.say("away for %d blocks: caught up in %s, the start of the node and of its connections in it", at-from, took.Round(time.Millisecond))
+	return float64(at-from) / took.Seconds(), nil
 }
 
 // settling is the chain and all roles over it.
 type settling struct {
-	node    *chainnode.Node
+	chain   localnet.BareChain
+	nodes   []*chainnode.Node
 	led     *cosmos.Client
 	dir     string
 	indexer sign.PrivateKey
@@ -67,6 +135,8 @@ type settling struct {
 	next    uint64
 	flight  map[work.BatchID]*made
 	settled int
+	lived   int64        // blocks of the batches that settled, from commit to payout
+	ended   int          // how many those are
 	sent    atomic.Int64 // messages
 
 	ctx    context.Context // of the transactions on their way, which outlive a block
@@ -83,7 +153,7 @@ func settleSecret(n int) (k [32]byte) {
 func settleAddress(n int) work.Address     { return cosmos.Address(settleSecret(n)) }
 func settleProvider(i uint64) work.Address { return settleAddress(3 + int(i%settleProviders)) }
 
-func openSettling(ctx context.Context) (_ *settling, err error) {
+func openSettling(ctx context.Context, validators int) (_ *settling, err error) {
 	s := &settling{indexer: sign.FromSeed([32]byte{7}), flight: map[work.BatchID]*made{}}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer func() {
@@ -98,15 +168,18 @@ func openSettling(ctx context.Context) (_ *settling, err error) {
 	p.DrawSpreadBlocks, p.WindowBlocks = 1, 1
 	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks = 10_000, 10_000, 10_000
 	const all = 2 + settleProviders + settleCheckers
-	c := localnet.BareChain{Dir: filepath.Join(s.dir, "chain"), Chain: settleChain, Params: p, BlockTime: settleBlock, Balance: 1e6 * work.UgtgPerGtg}
-	c.Accounts = append(c.Accounts, settleAddress(2), settleAddress(1))
-	for n := 3; n <= all; n++ {
-		c.Accounts = append(c.Accounts, settleAddress(n))
+	s.chain = localnet.BareChain{Dir: filepath.Join(s.dir, "chain"), Chain: settleChain, Params: p, BlockTime: settleBlock, Balance: 1e6 * work.UgtgPerGtg, Validators: validators}
+	for n := range validators - 1 {
+		s.chain.Accounts = append(s.chain.Accounts, settleAddress(all+1+n))
 	}
-	if s.node, err = c.Start(); err != nil {
+	for n := 2; n <= all; n++ {
+		s.chain.Accounts = append(s.chain.Accounts, settleAddress(n))
+	}
+	s.chain.Accounts = append(s.chain.Accounts, settleAddress(1))
+	if s.nodes, err = s.chain.Start(); err != nil {
 		return nil, err
 	}
-	s.led = cosmos.New(s.node.Client())
+	s.led = cosmos.New(s.nodes[0].Client())
 	for n := 1; n <= all; n++ {
 		s.led.AddKey(settleSecret(n))
 	}
@@ -125,7 +198,7 @@ func (s *settling) found(ctx context.Context, all int) error {
 	}
 	spec := work.JobSpec{Chain: settleChain, Client: settleAddress(1), Nonce: 1, Program: work.BlobOf(noopModule), Profile: "gw1/1", Items: work.BlobOf([]byte("made-up items")),
 		ItemCount: 1 << 30, Limits: work.Limits{MemoryBytes: 1 << 20, Fuel: 10 * settleFuel, OutputBytes: 1 << 20}, Tier: work.TierEconomic, MaxPrice: settlePrice,
-		Escrow: 4e5 * work.UgtgPerGtg, CheckEscrow: 4e5 * work.UgtgPerGtg, Indexer: s.indexer.Public(), IndexerOwner: settleAddress(2), MaxCopies: 1, DeadlineHeight: 1 << 20}
+		Escrow: 4e5 * work.UgtgPerGtg, CheckEscrow: 4e5 * work.UgtgPerGtg, Indexer: s.indexer.Public(), IndexerOwner: settleAddress(1), MaxCopies: 1, DeadlineHeight: 1 << 20}
 	s.job = spec.ID()
 	byAccount[spec.Client] = []ledger.Msg{ledger.CreateJob{Spec: spec}}
 	return s.send(ctx, byAccount)
@@ -138,8 +211,8 @@ func (s *settling) close() error {
 	if s.led != nil {
 		errs = append(errs, s.led.Close())
 	}
-	if s.node != nil {
-		errs = append(errs, s.node.Stop())
+	for _, n := range s.nodes {
+		errs = append(errs, n.Stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
@@ -219,8 +292,13 @@ func (s *settling) step(ctx context.Context, blk ledger.Block, flight int) error
 				return fmt.Errorf("batch %s of honest results became %s", e.Batch.Short(), e.Phase)
 			}
 			s.settled++
+			s.lived += blk.Height - r.committed
+			s.ended++
 			delete(s.flight, e.Batch)
 			continue
+		}
+		if r.committed == 0 {
+			r.committed = blk.Height // a batch's first event is its commit
 		}
 		if e.Phase <= r.acted || e.Phase != lifecycle.Opening && e.Phase != lifecycle.Checking && e.Phase != lifecycle.Revealing {
 			continue
@@ -258,12 +336,13 @@ func (s *settling) step(ctx context.Context, blk ledger.Block, flight int) error
 
 // made is a provider's side of a batch of made-up results.
 type made struct {
-	id       work.BatchID
-	provider work.Address
-	items    work.RangeSet
-	nodes    []work.Node
-	salt     work.Hash
-	acted    lifecycle.Phase // the last phase whose messages were sent
+	id        work.BatchID
+	provider  work.Address
+	items     work.RangeSet
+	nodes     []work.Node
+	salt      work.Hash
+	committed int64           // its height
+	acted     lifecycle.Phase // the last phase whose messages were sent
 }
 
 // truth is what an item of the batch gives, by its number in the job.
