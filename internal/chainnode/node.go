@@ -327,29 +327,3 @@ func (n *Node) failWith(err error) {
 		n.config.Log.Error("the chain halted", "err", err)
 	})
 }
-
-// databases remembers what CometBFT opened: it leaves some open.
-type databases struct {
-	mu  sync.Mutex // guards all
-	all []cmtdb.DB
-}
-
-func (d *databases) open(c *cmtcfg.DBContext) (cmtdb.DB, error) {
-	db, err := cmtcfg.DefaultDBProvider(c)
-	if err == nil {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.all = append(d.all, db)
-	}
-	return db, err
-}
-
-// close closes what is still open; closing twice is no fault.
-func (d *databases) close() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, db := range d.all {
-		_ = db.Close()
-	}
-	return nil
-}
