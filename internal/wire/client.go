@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 
@@ -186,14 +187,45 @@ func EncodeJSON(v any) ([]byte, error) {
 	return b, err
 }
 
+// What a frame of JSON may hold: an empty element takes three bytes of a frame and a
+// hundred times that of memory.
+const (
+	maxRequestParts = 1 << 18
+	maxAnswerParts  = 1 << 19
+	maxSpecBytes    = 64 << 10
+)
+
+// decodeJSON reads a frame that has at most so many elements.
+func decodeJSON(b []byte, v any, parts int) error {
+	n := 0
+	for _, c := range []string{",", "{", "["} {
+		n += bytes.Count(b, []byte(c))
+	}
+	if n > parts {
+		return fmt.Errorf("%w: about %d elements, at most %d", work.ErrMalformed, n, parts)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %v", work.ErrMalformed, err)
+	}
+	return nil
+}
+
 // DecodeRequest reads a Request; the frame is bounded by the stream.
 func DecodeRequest(b []byte) (*Request, error) {
 	var r Request
-	if err := json.Unmarshal(b, &r); err != nil {
-		return nil, fmt.Errorf("request: %w: %v", work.ErrMalformed, err)
+	if err := decodeJSON(b, &r, maxRequestParts); err != nil {
+		return nil, fmt.Errorf("request: %w", err)
 	}
 	if err := r.Items.Validate(); err != nil {
 		return nil, fmt.Errorf("request: %w", err)
+	}
+	if len(r.Spec) > maxSpecBytes || len(r.Holders) > maxHolders {
+		return nil, fmt.Errorf("request: %w: a job of %d bytes with %d holders", work.ErrMalformed, len(r.Spec), len(r.Holders))
+	}
+	for _, h := range r.Holders {
+		if len(h.Addrs) > maxHolderAddrs {
+			return nil, fmt.Errorf("request: %w: a holder with %d addresses", work.ErrMalformed, len(h.Addrs))
+		}
 	}
 	return &r, nil
 }
@@ -201,8 +233,8 @@ func DecodeRequest(b []byte) (*Request, error) {
 // DecodeAnswer reads an Answer.
 func DecodeAnswer(b []byte) (*Answer, error) {
 	var a Answer
-	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("answer: %w: %v", work.ErrMalformed, err)
+	if err := decodeJSON(b, &a, maxAnswerParts); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
 	}
 	if len(a.Updates) > MaxUpdates {
 		return nil, fmt.Errorf("answer of %d updates: %w", len(a.Updates), work.ErrMalformed)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -180,6 +181,45 @@ func FuzzDecode(f *testing.F) {
 		}
 		if !bytes.Equal(again, b) {
 			t.Errorf("% x was taken and is % x", b, again)
+		}
+	})
+}
+
+// A frame of JSON is small; what it says must not become large.
+func TestBombsOfJSON(t *testing.T) { // not parallel: it looks at memory
+	list := func(field, element string, n int) []byte {
+		return []byte(`{"op":"accept","` + field + `":[` + strings.Repeat(element+",", n) + element + `]}`)
+	}
+	for _, bomb := range [][]byte{
+		list("holders", "{}", p2p.MaxFrameBytes/4),
+		list("items", "{}", p2p.MaxFrameBytes/4),
+		list("items", "[]", p2p.MaxFrameBytes/4),
+		list("updates", "{}", p2p.MaxFrameBytes/4),
+		list("offers", `""`, p2p.MaxFrameBytes/4),
+		[]byte(strings.Repeat("[", p2p.MaxFrameBytes)),
+		list("holders", `{"addrs":["a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a","a"]}`, 2),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := wire.DecodeRequest(bomb); !errors.Is(err, work.ErrMalformed) && !bytes.Contains(bomb, []byte("updates")) && !bytes.Contains(bomb, []byte("offers")) {
+			t.Errorf("%.40s… as a request: %v", bomb, err)
+		}
+		if _, err := wire.DecodeAnswer(bomb); err == nil && len(bomb) > 1<<20 {
+			t.Errorf("%.40s… as an answer was taken", bomb)
+		}
+		runtime.ReadMemStats(&after)
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 16<<20 {
+			t.Errorf("%.40s…: %d MiB allocated", bomb, grown>>20)
+		}
+	}
+}
+
+// FuzzReadReceipt: a record of one's own that was damaged never panics.
+func FuzzReadReceipt(f *testing.F) {
+	f.Add(wire.EncodeReceipt(receipt(), key(3)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, err := wire.ReadReceipt(b); err == nil && len(r.Results) > wire.MaxReceiptResults {
+			t.Errorf("%d results", len(r.Results))
 		}
 	})
 }

@@ -89,6 +89,7 @@ const (
 	maxWhy            = 512
 	MaxSiblings       = 8 // named to a provider
 	maxHolders        = 16
+	maxHolderAddrs    = 16
 )
 
 const receiptTag = "gotong/receipt/1"
@@ -242,7 +243,7 @@ func decodePeers(d *work.Decoder, most int) (ps []p2p.Peer) {
 	for range d.Count(most, 36) {
 		var p p2p.Peer
 		copy(p.Key[:], d.Raw(32))
-		p.Addrs = d.Strings(16, 256)
+		p.Addrs = d.Strings(maxHolderAddrs, 256)
 		ps = append(ps, p)
 	}
 	return ps

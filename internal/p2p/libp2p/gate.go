@@ -24,7 +24,8 @@ const (
 // scores remembers who misbehaved. It is a bounded map: when it is full, the least
 // guilty is forgotten.
 type scores struct {
-	now func() time.Time
+	now  func() time.Time
+	most int
 
 	mu sync.Mutex // guards of
 	of map[peer.ID]score
@@ -37,7 +38,7 @@ type score struct {
 }
 
 func newScores() *scores {
-	return &scores{now: time.Now, of: map[peer.ID]score{}}
+	return &scores{now: time.Now, most: maxScored, of: map[peer.ID]score{}}
 }
 
 // blame adds to a peer's faults; true when it is banned from now on.
@@ -46,7 +47,7 @@ func (s *scores) blame(p peer.ID, weight float64) bool {
 	defer s.mu.Unlock()
 	now := s.now()
 	sc, ok := s.of[p]
-	if !ok && len(s.of) >= maxScored {
+	if !ok && len(s.of) >= s.most {
 		s.forget(now)
 	}
 	sc.faults, sc.at = sc.left(now)+weight, now
@@ -64,10 +65,11 @@ func (sc score) left(now time.Time) float64 {
 		return 0
 	}
 	f := sc.faults
-	for since := now.Sub(sc.at); since >= faultHalving && f >= 1; since -= faultHalving {
+	since := now.Sub(sc.at)
+	for ; since >= faultHalving && f >= faultSpam; since -= faultHalving {
 		f /= 2
 	}
-	if f < 1 {
+	if f < faultSpam {
 		return 0
 	}
 	return f
@@ -88,7 +90,7 @@ func (s *scores) forget(now time.Time) {
 			least, lowest = p, f
 		}
 	}
-	if len(s.of) < maxScored {
+	if len(s.of) < s.most {
 		return
 	}
 	if lowest < 0 { // all are banned: any of them

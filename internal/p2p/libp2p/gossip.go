@@ -86,9 +86,10 @@ func standing(s *scores) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) 
 			RetainScore:               banTime,
 		}, &pubsub.PeerScoreThresholds{
 			SkipAtomicValidation: true,
-			GossipThreshold:      -banAt / 4,
-			PublishThreshold:     -banAt / 2,
-			GraylistThreshold:    -banAt * 3 / 4,
+			// Below a ban, so that the faults that lead to it are still seen.
+			GossipThreshold:   -banAt / 2,
+			PublishThreshold:  -banAt,
+			GraylistThreshold: -2 * banAt,
 		}
 }
 

@@ -360,7 +360,16 @@ func (n *Network) Connect(ctx context.Context, p p2p.Peer) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := n.during(ctx)
+	defer cancel()
 	return n.failure(ctx, "connect to", p.Key, n.reach(ctx, id))
+}
+
+// during ends a context with the network: a closed host may keep its callers waiting.
+func (n *Network) during(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	unhook := context.AfterFunc(n.ctx, cancel)
+	return ctx, func() { unhook(); cancel() }
 }
 
 // Dial implements p2p.Network. Through a relay it opens a stream too, after it gave a
@@ -370,6 +379,8 @@ func (n *Network) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := n.during(ctx)
+	defer cancel()
 	known := n.host.Network().Connectedness(id) == network.Connected
 	raw, err := n.newStream(ctx, id, proto)
 	if err != nil && known && ctx.Err() == nil {
@@ -391,6 +402,9 @@ func (n *Network) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p
 // reach connects to a peer, directly or through a relay. Where its addresses are
 // unknown or lead nowhere, the network is asked for them, once.
 func (n *Network) reach(ctx context.Context, id peer.ID) error {
+	if n.ctx.Err() != nil {
+		return errClosed
+	}
 	ctx = network.WithAllowLimitedConn(ctx, "gotong")
 	if n.wide == nil {
 		return n.host.Connect(ctx, peer.AddrInfo{ID: id})
@@ -405,7 +419,7 @@ func (n *Network) reach(ctx context.Context, id peer.ID) error {
 	if lost := n.wide.find(ctx, id); lost != nil {
 		return errors.Join(err, lost)
 	}
-	n.forgive(id)
+	forgive(n.host, id)
 	return n.host.Connect(ctx, peer.AddrInfo{ID: id})
 }
 
@@ -432,14 +446,14 @@ func (n *Network) know(p p2p.Peer) (peer.ID, error) {
 		return "", fmt.Errorf("%w: %s: %v", p2p.ErrUnreachable, p.Key, err)
 	}
 	n.host.Peerstore().AddAddrs(id, parseAddrs(p.Addrs, n.log), addrLife)
-	n.forgive(id)
+	forgive(n.host, id)
 	return id, nil
 }
 
 // forgive forgets that dialling a peer failed before: how often to try is the
 // caller's decision.
-func (n *Network) forgive(id peer.ID) {
-	if sw, ok := n.host.Network().(*swarm.Swarm); ok {
+func forgive(h host.Host, id peer.ID) {
+	if sw, ok := h.Network().(*swarm.Swarm); ok {
 		sw.Backoff().Clear(id)
 	}
 }

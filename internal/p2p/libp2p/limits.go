@@ -8,13 +8,15 @@ import (
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
 	relayv2 "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
 	"github.com/libp2p/go-libp2p/x/rate"
+	"github.com/pbnjay/memory"
 )
 
 // What strangers may take. A pool behind one address translator is one address
 // to us, so the bounds per address are far above the library's 8.
 const (
-	memoryBytes        = 4 << 30
-	memoryBytesPerPeer = 256 << 20
+	memoryBytes        = 4 << 30 // at most; a quarter of the machine's
+	memoryBytesLight   = 256 << 20
+	memoryBytesPerPeer = 256 << 20 // at most; a quarter of all
 	connsPerPeer       = 8
 	connsPerAddress    = 512
 	connsPerSecond     = 20 // per address, in the long run
@@ -26,21 +28,26 @@ func newResourceManager(cfg Config) (network.ResourceManager, error) {
 	conns := rcmgr.LimitVal(cfg.MaxConns + cfg.MaxConns/4) // above what the connection manager keeps
 	streams := rcmgr.LimitVal(16 * cfg.MaxConns)
 	perPeer := rcmgr.LimitVal(cfg.MaxStreamsPerPeer)
+	all := rcmgr.LimitVal64(min(memoryBytes, max(memory.TotalMemory()/4, memoryBytesLight)))
+	if cfg.Light {
+		all = memoryBytesLight
+	}
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
-			Conns: conns, ConnsInbound: conns, ConnsOutbound: conns, FD: conns,
+			// Strangers who fill all that may come in leave room to go out.
+			Conns: conns, ConnsInbound: conns * 3 / 4, ConnsOutbound: conns, FD: conns,
 			Streams: streams, StreamsInbound: streams, StreamsOutbound: streams,
-			Memory: memoryBytes,
+			Memory: all,
 		},
 		Transient: rcmgr.ResourceLimits{ // not yet known who, or for what
-			Conns: conns / 4, ConnsInbound: conns / 4, ConnsOutbound: conns / 4, FD: conns / 4,
+			Conns: conns / 4, ConnsInbound: conns * 3 / 16, ConnsOutbound: conns / 4, FD: conns / 4,
 			Streams: streams / 4, StreamsInbound: streams / 4, StreamsOutbound: streams / 4,
-			Memory: memoryBytes / 4,
+			Memory: all / 4,
 		},
 		PeerDefault: rcmgr.ResourceLimits{
 			Conns: connsPerPeer, ConnsInbound: connsPerPeer, ConnsOutbound: connsPerPeer, FD: connsPerPeer,
 			Streams: 2 * perPeer, StreamsInbound: perPeer, StreamsOutbound: perPeer,
-			Memory: memoryBytesPerPeer,
+			Memory: min(memoryBytesPerPeer, all/4),
 		},
 	}
 	if cfg.Relay {

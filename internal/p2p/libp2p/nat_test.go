@@ -211,6 +211,7 @@ func (a *actor) becomes(kind p2p.ReachKind) (r p2p.Reach) {
 // translator is served through the relay, transfers included, and nodes with an
 // address of their own are public.
 func TestTranslators(t *testing.T) {
+	t.Parallel()
 	lab, err := netlab.New(netlab.Options{Seed: 7})
 	if err != nil {
 		t.Fatal(err)

@@ -279,6 +279,7 @@ func (w *wide) due(id peer.ID) bool {
 func (w *wide) reconnect(ctx context.Context, p peer.AddrInfo) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
+	forgive(w.host, p.ID) // the pause is kept here
 	err := w.host.Connect(ctx, p)
 	w.mu.Lock()
 	defer w.mu.Unlock()

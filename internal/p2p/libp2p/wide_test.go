@@ -1,13 +1,19 @@
 package libp2p
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/multiformats/go-multiaddr"
+
 	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/internal/p2p/p2ptest"
 	"github.com/gotong-network/gotong/sign"
 )
 
@@ -62,31 +68,78 @@ func echoes(n *Network) {
 	}
 }
 
+// ask sends a frame and expects it back, as often as it takes.
 func ask(t *testing.T, from *Network, to p2p.Peer, proto p2p.Protocol, frame []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waiting)
 	defer cancel()
-	var s p2p.Stream
 	for {
-		var err error
-		if s, err = from.Dial(ctx, to, proto); err == nil {
-			break
+		err := askOnce(ctx, from, to, proto, frame)
+		if err == nil {
+			return
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			t.Fatal(err)
+		case <-time.After(50 * time.Millisecond):
 		}
-		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+func askOnce(ctx context.Context, from *Network, to p2p.Peer, proto p2p.Protocol, frame []byte) error {
+	s, err := from.Dial(ctx, to, proto)
+	if err != nil {
+		return err
 	}
 	defer s.Close()
 	s.SetDeadline(time.Now().Add(waiting))
 	if err := s.Send(frame); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := s.Flush(); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if got, err := s.Receive(); err != nil || string(got) != string(frame) {
-		t.Fatalf("%d bytes came back of %d, %v", len(got), len(frame), err)
+	got, err := s.Receive()
+	if err == nil && string(got) != string(frame) {
+		err = fmt.Errorf("%d bytes came back of %d", len(got), len(frame))
+	}
+	return err
+}
+
+// Whatever holds between known addresses holds among strangers.
+func TestConformanceAmongStrangers(t *testing.T) {
+	t.Parallel()
+	p2ptest.Run(t, func(*testing.T) p2ptest.Make {
+		return func(t *testing.T, key sign.PrivateKey) p2p.Network { return join(t, Config{Key: key}) }
+	})
+}
+
+// TCP is dialled before QUIC, and both before relays.
+func TestRank(t *testing.T) {
+	t.Parallel()
+	tcp, quic := "/ip4/45.77.0.3/tcp/1", "/ip4/45.77.0.3/udp/1/quic-v1"
+	relay := "/p2p/12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X/p2p-circuit"
+	order := func(texts ...string) (out []string) {
+		var addrs []multiaddr.Multiaddr
+		for _, s := range texts {
+			addrs = append(addrs, multiaddr.StringCast(s))
+		}
+		ranked := rank(addrs)
+		slices.SortStableFunc(ranked, func(a, b network.AddrDelay) int { return cmp.Compare(a.Delay, b.Delay) })
+		for i, r := range ranked {
+			out = append(out, r.Addr.String())
+			if i == 0 && r.Delay != 0 || i > 0 && r.Delay-ranked[i-1].Delay < quicDelay {
+				t.Errorf("%v: %s is dialled after %v", texts, r.Addr, r.Delay)
+			}
+		}
+		return out
+	}
+	want := []string{tcp, quic, tcp + relay, quic + relay}
+	if got := order(want[3], want[2], want[1], want[0]); !slices.Equal(got, want) {
+		t.Errorf("dialled in the order %v", got)
+	}
+	if got := order(want[3], want[1]); !slices.Equal(got, []string{want[1], want[3]}) {
+		t.Errorf("without TCP: %v", got)
 	}
 }
 
