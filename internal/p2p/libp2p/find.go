@@ -53,7 +53,10 @@ func (w *wide) find(ctx context.Context, id peer.ID) error {
 	mine := f == nil || f.over() && time.Since(f.at) > findLife
 	if mine {
 		f = &found{done: make(chan struct{})}
-		w.finder.keep(id, f)
+		if !w.finder.keep(id, f) {
+			w.finder.mu.Unlock()
+			return fmt.Errorf("%w: too many lookups at once: try again later", p2p.ErrUnreachable)
+		}
 	}
 	w.finder.mu.Unlock()
 	if mine && !w.spawn(func(life context.Context) { w.lookUp(life, id, f) }) {
@@ -76,8 +79,9 @@ func (f *found) over() bool {
 	}
 }
 
-// keep remembers a lookup; the lock is held. At the bound, those that are over go.
-func (f *finder) keep(id peer.ID, now *found) {
+// keep remembers a lookup; the lock is held. At the bound, those that are over go;
+// false when there are none.
+func (f *finder) keep(id peer.ID, now *found) bool {
 	if len(f.past) >= maxFound {
 		for p, old := range f.past {
 			if old.over() {
@@ -85,7 +89,11 @@ func (f *finder) keep(id peer.ID, now *found) {
 			}
 		}
 	}
+	if len(f.past) >= maxFound {
+		return false
+	}
 	f.past[id] = now
+	return true
 }
 
 func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
@@ -125,8 +133,11 @@ func (w *wide) lookUp(ctx context.Context, id peer.ID, f *found) {
 }
 
 // met returns once there is anybody to ask: a node that has just started has not met
-// its bootstrap peers yet.
+// its bootstrap peers yet. The first node of a network has none.
 func (w *wide) met(ctx context.Context) error {
+	if len(w.bootstrap()) == 0 {
+		return nil
+	}
 	t := time.NewTicker(50 * time.Millisecond)
 	defer t.Stop()
 	for w.dht.RoutingTable().Size() == 0 {

@@ -26,7 +26,7 @@ const (
 	relayBytes        = 4 << 30 // each way, of one connection
 	relayTime         = 2 * time.Hour
 	relayBuffer       = 64 << 10
-	relayCircuits     = 64 // of one peer
+	relayCircuits     = 256 // of one peer: an indexer calls many
 	relayReservations = 4096
 	relayPerAddress   = 512 // a pool behind one translator is one address
 	relayMemory       = 512 << 20

@@ -30,7 +30,7 @@ const (
 	maxBootstrap = 64 // bootstrap peers that are looked at
 	// Bootstrap peers are tried again for ever, this far apart.
 	bootstrapPause    = time.Second
-	maxBootstrapPause = time.Minute
+	maxBootstrapPause = 15 * time.Second
 	connectTime       = 15 * time.Second
 	// How many peers of one /16 (IPv4) or one operator (IPv6) the table of the DHT
 	// may hold: who fills it must own networks, not addresses.
@@ -125,8 +125,13 @@ func (w *wide) start(h host.Host, spawn func(func(context.Context)) bool) (err e
 		return err
 	}
 	h.Network().Notify(&network.NotifyBundle{
-		ConnectedF:    func(network.Network, network.Conn) { w.wake() },
-		DisconnectedF: func(_ network.Network, c network.Conn) { w.slots.lost(c.RemotePeer()); w.wake() },
+		ConnectedF: func(network.Network, network.Conn) { w.wake() },
+		DisconnectedF: func(net network.Network, c network.Conn) {
+			if net.Connectedness(c.RemotePeer()) == network.NotConnected {
+				w.slots.lost(c.RemotePeer())
+			}
+			w.wake()
+		},
 	})
 	w.setPublic(w.guess(), false)
 	spawn(func(ctx context.Context) { w.hearReach(ctx, reach) })
