@@ -66,13 +66,14 @@ type Timing struct {
 // DefaultTiming are the waits of a network.
 func DefaultTiming() Timing {
 	return Timing{Lost: 10 * time.Second, Uncommitted: time.Minute, Patience: 10 * time.Second, Undelivered: time.Minute,
-		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute, Ping: 15 * time.Second}
+		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute, Ping: 15 * time.Second,
+		Retain: 72 * time.Hour}
 }
 
 func (t Timing) orDefault() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, def *time.Duration }{{&t.Lost, &d.Lost}, {&t.Uncommitted, &d.Uncommitted}, {&t.Patience, &d.Patience},
-		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}, {&t.Ping, &d.Ping}} {
+		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}, {&t.Ping, &d.Ping}, {&t.Retain, &d.Retain}} {
 		if *f.have == 0 {
 			*f.have = *f.def
 		}
