@@ -39,6 +39,10 @@ func (c *chain) Keys() (consensus, beacon [32]byte) {
 // Stop implements member.Chain.
 func (c *chain) Stop() error { return errors.Join(c.asked.Close(), c.Node.Stop()) }
 
+// snapshotEvery is how many blocks lie between two snapshots of a validator's state,
+// from which new nodes can begin.
+const snapshotEvery = 1000
+
 // openChain is member.OpenChain.
 func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) {
 	if c.RPC == "" {
@@ -54,7 +58,7 @@ func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) 
 	if err := chainnode.Watch(ctx, c.Dir, c.Others, 3*c.BlockTime+watchPatience, c.Log); err != nil {
 		return nil, err
 	}
-	n, err := chainnode.Open(c.Dir, chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, Log: c.Log})
+	n, err := chainnode.Open(c.Dir, chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, SnapshotEvery: snapshotEvery, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
