@@ -107,6 +107,9 @@ func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 			return nil, s, usagef("--region: %w", err)
 		}
 	}
+	if o.as == "" && len(e.Roles) == 1 {
+		o.as = e.Roles[0] // a program of one role
+	}
 	roles, err := home.ParseRoles(o.as)
 	if err != nil {
 		return nil, s, usagef("--as: %w", err)
