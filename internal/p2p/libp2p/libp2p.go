@@ -226,7 +226,7 @@ func newHost(cfg Config, w *wide, g *gate) (host.Host, error) {
 		golibp2p.WithDialTimeout(dialTimeout),
 		golibp2p.UserAgent("gotong"),
 		golibp2p.ConnectionGater(g),
-		golibp2p.DialRanker(rank),
+		golibp2p.SwarmOpts(swarm.WithDialRanker(rank)),
 		golibp2p.DisableMetrics(),
 		golibp2p.Ping(false),
 	}
