@@ -119,7 +119,19 @@ func (c *chain) update(ctx context.Context, n *node) error {
 		}
 	}
 	c.pool.saw(n, sh.Height)
+	c.upToDate()
 	return nil
+}
+
+// upToDate lets the state be read, once a node's newest header was believed: the header
+// of the invite or of the last run may be old, and its state of before all that matters.
+func (c *chain) upToDate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.begun && c.trusted[len(c.trusted)-1].Height > firstProved {
+		c.begun = true
+		close(c.ready)
+	}
 }
 
 // begin takes the root.
@@ -244,10 +256,6 @@ func (c *chain) trust(b *cmttypes.LightBlock) {
 	defer c.mu.Unlock()
 	if n := len(c.trusted); n > 0 && c.trusted[n-1].Height >= b.Height {
 		return
-	}
-	if !c.begun && b.Height > firstProved {
-		c.begun = true
-		close(c.ready)
 	}
 	c.trusted = append(c.trusted, b)
 	if len(c.trusted) > keepTrusted {
