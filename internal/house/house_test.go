@@ -32,6 +32,8 @@ var allowed = []struct {
 	{"app/apptest", []string{"work", "lifecycle", "x/", "app"}},
 
 	{"internal/iso3166", nil},
+	{"internal/inventory", []string{"work"}},
+	{"internal/metrics", []string{"work", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 
 	// Ports.
 	{"internal/ledger", []string{"work", "sign", "lifecycle"}},

@@ -29,6 +29,7 @@ import (
 	"github.com/gotong-network/gotong/internal/adversary"
 	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/inventory"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/node"
@@ -111,6 +112,7 @@ type Network struct {
 	// What providers offer of this machine.
 	fuelPerSec work.Fuel
 	memory     uint64
+	hardware   work.Hardware
 }
 
 // chainID is every local network's; homes keep them apart.
@@ -423,6 +425,7 @@ func (n *Network) ledgerOf(names ...string) (*cosmos.Client, error) {
 
 // measure takes the machine's speed and memory for the providers' offers.
 func (n *Network) measure(ctx context.Context) (err error) {
+	n.hardware = inventory.Read("/", n.home.Dir())
 	n.memory = machineMemory() / 2 / uint64(max(n.state.Providers, 1))
 	if n.opts.Runtime != nil {
 		return nil // nothing is executed that could be measured
@@ -464,7 +467,7 @@ func (n *Network) openMembers(ctx context.Context) error {
 	for i := range n.state.Providers {
 		if _, err := n.open(ctx, providerName(i), func(c *node.Config) {
 			c.Provider = &node.Provider{Slots: 1, Price: n.opts.Price, FuelPerSec: n.fuelPerSec, MemoryBytes: n.memory, BatchTime: n.opts.BatchTime, Own: n.isClient,
-				NoCommons: n.opts.NoCommons}
+				NoCommons: n.opts.NoCommons, Hardware: n.hardware}
 			if i < n.opts.Cheaters {
 				c.Provider.Wrap = adversary.CorruptRuntime
 			}

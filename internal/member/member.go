@@ -11,9 +11,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/inventory"
 	"github.com/gotong-network/gotong/internal/node"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime/wasm"
@@ -54,9 +53,10 @@ type Node struct {
 	log      *slog.Logger
 	started  time.Time
 
-	chain  Chain  // nil without a node of its own
-	ledger Ledger // holds the account's key
-	node   *node.Node
+	chain   Chain  // nil without a node of its own
+	ledger  Ledger // holds the account's key
+	node    *node.Node
+	figures *figures // nil: nobody asked for them
 
 	mu       sync.Mutex // guards what follows
 	phase    string     // what it is waiting for; empty: nothing
@@ -75,6 +75,9 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, n.close()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if n.figures, err = n.openFigures(); err != nil {
+		return err
+	}
 	control, err := n.listen()
 	if err != nil {
 		return err
@@ -88,6 +91,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		<-ctx.Done()
 		n.stopDrain()
 	})
+	if n.figures != nil {
+		side.Go(func() { n.figures.serve(ctx, n.log) })
+	}
 	failed := make(chan error, 1)
 	if n.chain != nil {
 		side.Go(func() {
@@ -250,6 +256,9 @@ func (n *Node) config(ctx context.Context) (node.Config, error) {
 		Listen: n.settings.Listen, Known: n.known, Bootstrap: n.known, Reach: p2p.ReachKind(n.settings.Reach), Relay: n.settings.Relay,
 		Light: n.settings.Light, Log: n.log, Referee: n.has(home.RoleValidator),
 	}
+	if n.figures != nil {
+		c.Metrics = n.figures.Metrics
+	}
 	slots := n.settings.Slots
 	if slots == 0 {
 		slots = runtime.GOMAXPROCS(0)
@@ -279,11 +288,12 @@ func (n *Node) provider(ctx context.Context, slots int) (*node.Provider, error) 
 		}
 	}
 	n.waiting("the measurement of this machine's speed")
+	hardware := inventory.Read("/", n.home.Dir())
 	speed, err := wasm.Benchmark(ctx, wasm.Config{Dir: n.home.Path("cache"), Log: n.log})
 	if err != nil {
 		return nil, err
 	}
-	p := &node.Provider{Paused: n.held(), Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: machineMemory() / 2,
+	p := &node.Provider{Paused: n.held(), Slots: slots, Price: work.Price(price), FuelPerSec: speed, MemoryBytes: hardware.MemoryBytes / 2, Hardware: hardware,
 		Region: n.settings.Region, Attestations: n.attestations}
 	if p.Limits, err = Limits(n.settings); err != nil {
 		return nil, fmt.Errorf("%s: %w", n.home.Path("node.json"), err)
@@ -301,15 +311,6 @@ func (n *Node) attestations() []work.Attestation {
 		n.log.Warn("attestations are not offered", "err", err)
 	}
 	return all
-}
-
-// machineMemory is the machine's memory in bytes.
-func machineMemory() uint64 {
-	var si unix.Sysinfo_t
-	if unix.Sysinfo(&si) != nil {
-		return 0 // unstated
-	}
-	return uint64(si.Totalram) * uint64(si.Unit)
 }
 
 // known are the peers that a network begins with, without this one.

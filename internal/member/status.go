@@ -49,6 +49,7 @@ type Status struct {
 	Limits    *limits.Status     `json:"limits,omitempty"` // what of the machine is given, and used
 	Nodes     []light.NodeStatus `json:"nodes,omitempty"`  // of the chain, as it thinks of them
 	Validator *cosmos.Validator  `json:"validator,omitempty"`
+	Metrics   string             `json:"metrics,omitempty"`
 }
 
 // Status says how the node is.
@@ -63,6 +64,9 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	if n.chain != nil {
 		s.RPC = n.chain.RPC()
+	}
+	if n.figures != nil {
+		s.Metrics = "http://" + n.figures.l.Addr().String() + "/metrics"
 	}
 	if m != nil {
 		s.Peer, s.Peers, s.Reach = m.Self(), m.Peers(), m.Reach()

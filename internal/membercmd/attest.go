@@ -37,7 +37,7 @@ func NewAttest(e *Env) *cobra.Command {
 		Short: "Sign a statement about a provider: where it is, how it isolates",
 		Long: "Signs with this home's attester key what you have checked about a provider, and prints it as\n" +
 			"JSON; the provider adds it with `provider attestations add`. Clients who name your key with\n" +
-			"--attester believe it until it expires. PEER-KEY is what `status` prints at the provider.",
+			"--attester believe it until it expires. PEER-KEY is what `provider attestations` prints at the provider.",
 		Example: "  gotong attest 4f1c… --region DE-BY --for 2160h > bavaria.json",
 		Args:    cobra.ExactArgs(1),
 		RunE:    func(_ *cobra.Command, args []string) error { return runAttest(e, o, args[0]) },
@@ -72,7 +72,7 @@ func (e *Env) attesterKey() (sign.PrivateKey, error) {
 func runAttest(e *Env, o attestOptions, key string) error {
 	var subject sign.PublicKey
 	if err := subject.UnmarshalText([]byte(key)); err != nil {
-		return usagef("%q: %w: give the provider's peer key, which `%s status` prints there", key, err, e.Program)
+		return usagef("%q: %w: give the provider's peer key, which `%s provider attestations` prints there", key, err, e.Program)
 	}
 	if o.days < time.Minute || o.days > maxAttested {
 		return usagef("--for %s: want 1m to %s", o.days, maxAttested)

@@ -110,6 +110,11 @@ func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 	if o.as == "" && len(e.Roles) == 1 {
 		o.as = e.Roles[0] // a program of one role
 	}
+	if o.metrics != "" {
+		if err := member.CheckMetrics(o.metrics); err != nil {
+			return nil, s, usagef("--metrics: %w", err)
+		}
+	}
 	roles, err := home.ParseRoles(o.as)
 	if err != nil {
 		return nil, s, usagef("--as: %w", err)

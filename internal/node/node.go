@@ -24,6 +24,7 @@ import (
 	"github.com/gotong-network/gotong/internal/indexer"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/limits"
+	"github.com/gotong-network/gotong/internal/metrics"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/libp2p"
 	"github.com/gotong-network/gotong/internal/provider"
@@ -55,6 +56,8 @@ type Config struct {
 	// without discovery. Called whenever it is needed.
 	Known func() []p2p.Peer
 	Log   *slog.Logger
+	// Metrics counts what the node does; nil: nobody does.
+	Metrics *metrics.Metrics
 	// Runtime executes in place of the sandbox, for measuring what is around
 	// execution; the node closes it. nil: the sandbox.
 	Runtime runtime.Runtime
@@ -113,10 +116,12 @@ type Node struct {
 	peers p2p.Network // net as the roles see it
 	blobs *blob.FileStore
 	fetch *blob.NetFetcher
-	rt    runtime.Runtime  // nil if no role executes
-	index *indexer.Indexer // nil without the role
-	prov  *provider.Provider
-	roles []role
+	// fetcher is fetch as the roles see it.
+	fetcher blob.Fetcher
+	rt      runtime.Runtime  // nil if no role executes
+	index   *indexer.Indexer // nil without the role
+	prov    *provider.Provider
+	roles   []role
 
 	governor *limits.Governor // nil without limits
 
@@ -135,6 +140,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Provider != nil {
 		cfg.Provider = cfg.Provider.withDefaults()
 	}
+	cfg.Ledger = cfg.Metrics.Ledger(cfg.Ledger)
 	n := &Node{cfg: cfg, where: addresses{of: map[sign.PublicKey][]string{}}}
 	defer func() {
 		if err != nil {
@@ -160,6 +166,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.WrapNet != nil {
 		n.peers = cfg.WrapNet(n.net)
 	}
+	n.peers = cfg.Metrics.Network(n.peers)
 	if n.blobs, err = blob.OpenStore(filepath.Join(cfg.Dir, "blobs"), blob.Options{MaxBytes: cfg.diskLimit(), Log: cfg.Log}); err != nil {
 		return nil, err
 	}
@@ -168,6 +175,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.peers.Handle(p2p.ProtocolOutput, wire.ServeOutputs(n.output))
 	n.peers.Handle(p2p.ProtocolBlob, blob.Server(n.blobs, blob.ServerOptions{AcceptPush: accept, Log: cfg.Log}))
 	n.fetch = blob.NewFetcher(n.peers, n.blobs, blob.FetcherOptions{Log: cfg.Log})
+	n.fetcher = cfg.Metrics.Fetcher(n.fetch, n.blobs)
 
 	n.rt = cfg.Runtime
 	if slots := cfg.slots(); slots > 0 && n.rt == nil {
@@ -190,6 +198,7 @@ func New(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.Checker != nil || cfg.Referee || cfg.Relay && cfg.Indexer == nil {
 		n.roles = append(n.roles, role{"listener", n.hearOffers})
 	}
+	n.figures()
 	return n, nil
 }
 
@@ -311,7 +320,7 @@ func (n *Node) addIndexer() error {
 	}
 	x, err := indexer.New(indexer.Config{
 		OfferTopics: topics,
-		Chain:       n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch,
+		Chain:       n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetcher,
 		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, AllOwn: n.cfg.Indexer.AllOwn, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -328,7 +337,7 @@ func (n *Node) addProvider() error {
 	if c == nil {
 		return nil
 	}
-	rt := n.rt
+	rt := n.cfg.Metrics.Runtime(n.rt, "provider")
 	if c.Wrap != nil {
 		rt = c.Wrap(rt)
 	}
@@ -342,7 +351,7 @@ func (n *Node) addProvider() error {
 	}
 	p, err := provider.New(provider.Config{
 		Chain: n.cfg.Chain, Account: n.cfg.Account, Owner: n.cfg.Account, Key: n.cfg.Key, Ledger: n.cfg.Ledger, Net: n.peers,
-		Blobs: n.blobs, Fetcher: n.fetch, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
+		Blobs: n.blobs, Fetcher: n.fetcher, Runtime: rt, Dir: filepath.Join(n.cfg.Dir, "provider"),
 		MinPrice: c.Price, FuelPerSec: c.FuelPerSec, MemoryBytes: c.MemoryBytes, BatchTime: c.BatchTime, Own: c.Own,
 		Region: c.Region, Hardware: c.Hardware, Attestations: c.Attestations,
 		Slots: slots, Governor: governor, Paused: c.Paused, NoCommons: c.NoCommons, Holders: func(ctx context.Context, j *lifecycle.Job) []p2p.Peer { return n.holders(ctx, j, nil) }, Log: n.cfg.Log,
@@ -361,7 +370,7 @@ func (n *Node) addChecker() error {
 		return nil
 	}
 	c, err := checker.New(checker.Config{
-		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Blobs: n.blobs, Fetcher: n.fetcher, Runtime: n.cfg.Metrics.Runtime(n.rt, "checker"),
 		Dir: filepath.Join(n.cfg.Dir, "checker"), Holders: n.holders, Log: n.cfg.Log,
 	})
 	if err != nil {
@@ -376,7 +385,7 @@ func (n *Node) addReferee() error {
 		return nil
 	}
 	r, err := referee.New(referee.Config{
-		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetch, Runtime: n.rt,
+		Chain: n.cfg.Chain, Account: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetcher, Runtime: n.cfg.Metrics.Runtime(n.rt, "referee"),
 		Dir: filepath.Join(n.cfg.Dir, "referee"), Holders: n.holders, Log: n.cfg.Log,
 	})
 	if err != nil {
