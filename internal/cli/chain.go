@@ -58,7 +58,11 @@ func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) 
 	if err := chainnode.Watch(ctx, c.Dir, c.Others, 3*c.BlockTime+watchPatience, c.Log); err != nil {
 		return nil, err
 	}
-	n, err := chainnode.Open(c.Dir, chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, SnapshotEvery: snapshotEvery, Log: c.Log})
+	config := chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, Log: c.Log, SnapshotEvery: snapshotEvery}
+	if c.SyncHeight > 0 && len(c.Others) > 0 {
+		config.Sync = &chainnode.StateSync{RPCs: c.Others, TrustHeight: c.SyncHeight, TrustHash: c.SyncHash}
+	}
+	n, err := chainnode.Open(c.Dir, config)
 	if err != nil {
 		return nil, err
 	}

@@ -61,6 +61,9 @@ type Settings struct {
 	// RPC and ChainP2P are where a member with a node of the chain listens.
 	RPC      string `json:"rpc,omitempty"`
 	ChainP2P string `json:"chain_p2p,omitempty"`
+	// StateSync lets a validator's new node begin from a snapshot of others instead
+	// of the first block.
+	StateSync bool `json:"state_sync,omitempty"`
 	// Price is what a provider asks per work unit, as an amount.
 	Price string `json:"price,omitempty"`
 	// Slots are how many items a provider or checker runs at a time; 0: all cores.

@@ -46,9 +46,13 @@ type ChainConfig struct {
 	Peers    []string
 	// Others are the RPC servers of other nodes: they are asked whether another
 	// node signs with this one's key.
-	Others    []string
-	BlockTime time.Duration
-	Log       *slog.Logger
+	Others []string
+	// Sync, if its height is not 0, lets a node without blocks begin from a snapshot
+	// of others, verified from this header.
+	SyncHeight int64
+	SyncHash   []byte
+	BlockTime  time.Duration
+	Log        *slog.Logger
 }
 
 // OpenChain opens and starts a node of the chain; ctx bounds the start only.
@@ -58,8 +62,12 @@ type OpenChain func(context.Context, ChainConfig) (Chain, error)
 func ChainDir(h *home.Home) string { return h.Path("chain") }
 
 func (n *Node) chainConfig() ChainConfig {
-	return ChainConfig{Dir: ChainDir(n.home), RPC: n.settings.RPC, P2P: n.settings.ChainP2P, Peers: n.network.ChainPeers, Others: n.others(),
+	c := ChainConfig{Dir: ChainDir(n.home), RPC: n.settings.RPC, P2P: n.settings.ChainP2P, Peers: n.network.ChainPeers, Others: n.others(),
 		BlockTime: time.Duration(n.network.BlockMillis) * time.Millisecond, Log: n.log.With("part", "chain")}
+	if hash, err := hex.DecodeString(n.network.TrustHash); err == nil && n.settings.StateSync {
+		c.SyncHeight, c.SyncHash = n.network.TrustHeight, hash
+	}
+	return c
 }
 
 // others are the RPC servers of the network without this home's own.
@@ -151,6 +159,17 @@ func dialOwn(ctx context.Context, n home.Network, log *slog.Logger) Ledger {
 	log.Info("this home's own node does not answer: others are asked", "rpc", n.RPC)
 	_ = c.Close() // nothing was begun with it
 	return nil
+}
+
+// TrustNow keeps a header of today that most nodes tell, unless the home has one to
+// trust.
+func TrustNow(ctx context.Context, h *home.Home, log *slog.Logger) error {
+	n, err := h.ReadNetwork()
+	if err != nil || n.TrustHeight > 0 {
+		return err
+	}
+	_, err = firstContact(ctx, h, n, log)
+	return err
 }
 
 // firstContact finds a header to trust and keeps it.

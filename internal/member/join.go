@@ -98,7 +98,7 @@ func merge(s, n home.Settings) home.Settings {
 			*f.to = *f.from
 		}
 	}
-	s.Relay, s.Light = s.Relay || n.Relay, s.Light || n.Light
+	s.Relay, s.Light, s.StateSync = s.Relay || n.Relay, s.Light || n.Light, s.StateSync || n.StateSync
 	if n.Slots > 0 {
 		s.Slots = n.Slots
 	}

@@ -32,6 +32,7 @@ type joinOptions struct {
 	rpc      string
 	chainP2P string
 	genesis  string
+	sync     bool
 	stake    string
 	metrics  string
 	json     bool
@@ -60,6 +61,7 @@ func NewJoin(e *Env) *cobra.Command {
 	f.BoolVar(&o.relay, "relay", false, "carry the connections of those who cannot be reached; needs a public address")
 	f.BoolVar(&o.light, "light", false, "keep the network part small: one of many on a machine")
 	f.StringVar(&o.genesis, "genesis", "", "validator: file of the chain's genesis (default: from the network)")
+	f.BoolVar(&o.sync, "state-sync", false, "validator: begin from a snapshot of the others, who make one every 1,000 blocks, not from the first block")
 	f.StringVar(&o.stake, "stake", "", "validator: its stake (default 1000gtg)")
 	f.StringVar(&o.rpc, "rpc", "", "validator: host:port of its RPC server (default 127.0.0.1:26657)")
 	f.StringVar(&o.chainP2P, "chain-listen", "", "validator: host:port for the chain's peers (default 0.0.0.0:26656)")
@@ -96,12 +98,17 @@ func runJoin(ctx context.Context, e *Env, o joinOptions, file string) error {
 			return err
 		}
 	}
+	if o.sync {
+		if err := member.TrustNow(ctx, h, e.log()); err != nil {
+			return err
+		}
+	}
 	return e.joined(h, k, fresh && e.fund(ctx, h, k.Address), o.json)
 }
 
 func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 	s := home.Settings{Listen: o.listen, RPC: o.rpc, ChainP2P: o.chainP2P, Price: o.price, Slots: o.slots, Bond: o.bond, Region: o.region, Metrics: o.metrics,
-		Reach: o.reach, Relay: o.relay, Light: o.light, Stake: o.stake}
+		Reach: o.reach, Relay: o.relay, Light: o.light, Stake: o.stake, StateSync: o.sync}
 	if o.region != "" {
 		if err := iso3166.Check(o.region); err != nil {
 			return nil, s, usagef("--region: %w", err)
