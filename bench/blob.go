@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -217,15 +216,13 @@ func (p *plainTLS) move(ctx context.Context, n uint64) error {
 	return err
 }
 
-// blobEndEnv makes this program one end of blob_rss: serve or fetch.
-const blobEndEnv = "GOTONG_BENCH_BLOB"
-
-// blobWord is what the ends of blob_rss say to the row, one line of JSON each.
+// blobWord is what the row says to the ends of blob_rss, and hears (blobend).
 type blobWord struct {
-	Peer p2p.Peer    `json:"peer"`
-	Blob work.BlobID `json:"blob"`
+	Role string      `json:"role"`
 	Dir  string      `json:"dir"`
-	Peak uint64      `json:"peak"` // resident bytes at most
+	Blob work.BlobID `json:"blob"`
+	Peer p2p.Peer    `json:"peer"`
+	Peak uint64      `json:"peak"`
 	Sec  float64     `json:"sec"`
 }
 
@@ -238,22 +235,26 @@ func blobRSS(ctx context.Context, b *bench) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	server, err := startBlobEnd(ctx, "serve")
+	program := filepath.Join(dir, "blobend")
+	build := exec.CommandContext(ctx, "go", "build", "-o", program, "github.com/gotong-network/gotong/bench/blobend")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("build an end of the transfer: %w: %s", err, out)
+	}
+	server, err := startBlobEnd(ctx, program)
 	if err != nil {
 		return err
 	}
 	defer server.stop()
-	w := blobWord{Dir: filepath.Join(dir, "from"), Blob: work.BlobID{Size: size}}
-	if w, err = server.ask(w); err != nil {
+	w, err := server.ask(blobWord{Role: "serve", Dir: filepath.Join(dir, "from"), Blob: work.BlobID{Size: size}})
+	if err != nil {
 		return err
 	}
-	fetcher, err := startBlobEnd(ctx, "fetch")
+	fetcher, err := startBlobEnd(ctx, program)
 	if err != nil {
 		return err
 	}
 	defer fetcher.stop()
-	w.Dir = filepath.Join(dir, "to")
-	got, err := fetcher.ask(w)
+	got, err := fetcher.ask(blobWord{Role: "fetch", Dir: filepath.Join(dir, "to"), Blob: w.Blob, Peer: w.Peer})
 	if err != nil {
 		return err
 	}
@@ -273,13 +274,8 @@ type blobProc struct {
 	out *bufio.Reader
 }
 
-func startBlobEnd(ctx context.Context, role string) (*blobProc, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := &blobProc{cmd: exec.CommandContext(ctx, self)}
-	p.cmd.Env = append(os.Environ(), blobEndEnv+"="+role)
+func startBlobEnd(ctx context.Context, program string) (_ *blobProc, err error) {
+	p := &blobProc{cmd: exec.CommandContext(ctx, program)}
 	p.cmd.Stderr = os.Stderr
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -306,63 +302,4 @@ func (p *blobProc) ask(w blobWord) (blobWord, error) {
 func (p *blobProc) stop() {
 	p.in.Close()
 	p.cmd.Wait()
-}
-
-// blobMain is an end's whole life: it ends with its input.
-func blobMain(ctx context.Context, role string) error {
-	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
-	var w blobWord
-	if err := in.Decode(&w); err != nil {
-		return err
-	}
-	e, err := newBlobEnd(ctx, w.Dir)
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	began := time.Now()
-	switch role {
-	case "serve":
-		if w.Blob, err = e.store.PutReader(content(w.Blob.Size), w.Blob.Size); err != nil {
-			return err
-		}
-		e.net.Handle(p2p.ProtocolBlob, blob.Server(e.store, blob.ServerOptions{}))
-		w.Peer = e.net.Self()
-	case "fetch":
-		f := blob.NewFetcher(e.net, e.store, blob.FetcherOptions{})
-		defer f.Close()
-		if err := f.Fetch(ctx, w.Blob, []p2p.Peer{w.Peer}); err != nil {
-			return err
-		}
-	default:
-		return fmt.Errorf("%s is neither serve nor fetch: %q", blobEndEnv, role)
-	}
-	w.Sec = time.Since(began).Seconds()
-	for {
-		if w.Peak, err = peakResident(); err != nil {
-			return err
-		}
-		if err := out.Encode(w); err != nil {
-			return err
-		}
-		var again blobWord
-		if err := in.Decode(&again); err != nil {
-			return nil // the row is over
-		}
-	}
-}
-
-// peakResident is the most memory that this process had in RAM.
-func peakResident() (uint64, error) {
-	text, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
-	}
-	for l := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(l, "VmHWM:"); ok {
-			kib, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimSpace(v), " kB"), 10, 64)
-			return kib << 10, err
-		}
-	}
-	return 0, errors.New("/proc/self/status names no VmHWM")
 }

@@ -98,6 +98,29 @@ func dispatch100(ctx context.Context, b *bench) error {
 	return err
 }
 
+// four is idle with four providers, each with a network of its own.
+func four() localnet.Options {
+	o := idle()
+	o.Providers = 4
+	return o
+}
+
+func dispatchFour1(ctx context.Context, b *bench) error {
+	v, err := b.path(ctx, four(), noopModule, b.size(50_000, 20_000), 1, noop.Fuel)
+	if err == nil {
+		b.values["dispatch_4p_net_1"] = v
+	}
+	return err
+}
+
+func dispatchFour100(ctx context.Context, b *bench) error {
+	v, err := b.path(ctx, four(), noopModule, b.size(500_000, 200_000), 100, noop.Fuel)
+	if err == nil {
+		b.values["dispatch_4p_net_100"] = v
+	}
+	return err
+}
+
 // wasmFuel is about what the command that does nothing is charged.
 const wasmFuel = 200_000
 

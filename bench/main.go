@@ -40,6 +40,8 @@ var bars = []struct {
 	{"dispatch_1", "items/s", ">=", 10_000},
 	{"dispatch_1_vs_dask", "x", ">=", 10},
 	{"dispatch_100", "items/s", ">=", 100_000},
+	{"dispatch_4p_net_1", "items/s", ">=", 10_000},
+	{"dispatch_4p_net_100", "items/s", ">=", 100_000},
 	{"wasm_noop_path", "items/s", ">=", 5_000},
 	{"first_result_p50", "ms", "<=", 5},
 	{"submit_1m_s", "s", "<=", 2},
@@ -74,6 +76,8 @@ var measures = []struct {
 }{
 	{[]string{"dispatch_1", "dispatch_1_vs_dask"}, dispatch1},
 	{[]string{"dispatch_100"}, dispatch100},
+	{[]string{"dispatch_4p_net_1"}, dispatchFour1},
+	{[]string{"dispatch_4p_net_100"}, dispatchFour100},
 	{[]string{"wasm_noop_path"}, wasmPath},
 	{[]string{"first_result_p50"}, firstResult},
 	{[]string{"submit_1m_s", "submit_1m_bytes"}, submit},
@@ -133,12 +137,7 @@ func (b *bench) size(n, quick int) int {
 func main() {
 	wasm.MaybeWorker() // sandbox workers are this executable
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	var err error
-	if role := os.Getenv(blobEndEnv); role != "" {
-		err = blobMain(ctx, role)
-	} else {
-		err = run(ctx)
-	}
+	err := run(ctx)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

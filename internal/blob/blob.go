@@ -2,8 +2,10 @@
 // peers with every range verified as it arrives (Bao, groups of 64 KiB).
 //
 // It promises that bytes it gives are the bytes of their name, that writes are
-// atomic and durable once Put returns, and that its space is bounded. It never
-// decides who may read, and never trusts a size or a proof of a stranger.
+// atomic and durable once Put returns (a fetched blob may have to be fetched again
+// after a power cut), that its space is bounded, and that what only released claims
+// kept is unlinked. It never decides who may read, and never trusts a size, a bitmap
+// or a proof of a stranger. docs/spec/blobs.md has the protocol.
 package blob
 
 import (

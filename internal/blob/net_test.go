@@ -648,6 +648,7 @@ func FuzzDecodeRequest(f *testing.F) {
 	f.Add(encodeGet(b, 0, 4))
 	f.Add(encodeGet(work.BlobID{Root: b.Root, Size: 1 << 40}, 1<<20, rangeBytes))
 	f.Add(encodeOffer([]work.BlobID{b, empty}))
+	f.Add(encodeHave(b))
 	f.Add(encodeEnd([]status{statusStored, statusFull}))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, frame []byte) {
@@ -665,6 +666,8 @@ func FuzzDecodeRequest(f *testing.F) {
 				t.Fatalf("range %d+%d of %d", r.off, r.n, r.blob.Size)
 			}
 			again = encodeGet(r.blob, r.off, r.n)
+		case kindHave:
+			again = encodeHave(r.blob)
 		case kindOffer:
 			again = encodeOffer(r.offer)
 		case kindEnd:

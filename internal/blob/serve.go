@@ -25,6 +25,11 @@ const (
 	// at once.
 	maxStreams        = 4096
 	maxStreamsPerPeer = 64
+	// maxAnswers and maxAnswersPeer bound the large answers in memory; more wait for one
+	// of these to be taken, which must not take longer than answerTime.
+	maxAnswers     = 256
+	maxAnswersPeer = 8
+	answerTime     = time.Minute
 	// readAhead is how many gets are read before the first is answered.
 	readAhead = 64
 )
@@ -52,7 +57,7 @@ func Server(store Local, opts ServerOptions) p2p.Handler {
 	}
 	s := &server{
 		store: store, opts: opts, answers: newAnswers(store), puller: &puller{store},
-		streams: map[sign.PublicKey]int{},
+		streams: map[sign.PublicKey]*served{}, slots: make(chan struct{}, maxAnswers),
 	}
 	return s.handle
 }
@@ -62,20 +67,29 @@ type server struct {
 	opts    ServerOptions
 	answers *answers
 	puller  *puller
+	slots   chan struct{} // of large answers in memory
 
-	mu      sync.Mutex             // guards everything below
-	streams map[sign.PublicKey]int // being served
+	mu      sync.Mutex // guards everything below
+	streams map[sign.PublicKey]*served
 	total   int
+}
+
+// served is one peer that is being served.
+type served struct {
+	streams int
+	slots   chan struct{} // of large answers in memory
 }
 
 func (s *server) handle(ctx context.Context, stream p2p.Stream) {
 	defer stream.Close()
-	if !s.enter(stream.Peer()) {
+	mine := s.enter(stream.Peer())
+	if mine == nil {
 		s.opts.Log.Debug("blob stream refused: too many", "peer", stream.Peer())
 		return
 	}
 	defer s.leave(stream.Peer())
 	a := newAsked(stream, s.answers, nil)
+	a.slots = []chan struct{}{mine.slots, s.slots}
 	defer a.close()
 	for {
 		r, err := a.next()
@@ -93,22 +107,30 @@ func (s *server) handle(ctx context.Context, stream p2p.Stream) {
 	}
 }
 
-func (s *server) enter(peer sign.PublicKey) bool {
+// enter counts a stream of a peer; nil if there are too many.
+func (s *server) enter(peer sign.PublicKey) *served {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total >= maxStreams || s.streams[peer] >= maxStreamsPerPeer {
-		return false
+	p := s.streams[peer]
+	if s.total >= maxStreams || p != nil && p.streams >= maxStreamsPerPeer {
+		return nil
+	}
+	if p == nil {
+		p = &served{slots: make(chan struct{}, maxAnswersPeer)}
+		s.streams[peer] = p
 	}
 	s.total++
-	s.streams[peer]++
-	return true
+	p.streams++
+	return p
 }
 
 func (s *server) leave(peer sign.PublicKey) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total--
-	if s.streams[peer]--; s.streams[peer] == 0 {
+	if p := s.streams[peer]; p.streams > 1 {
+		p.streams--
+	} else {
 		delete(s.streams, peer)
 	}
 }
@@ -226,13 +248,15 @@ const frameBytes = 1 + rangeBytes + rangeBytes/groupSize*parentSize + 64*parentS
 
 // asked is the side of a stream that answers.
 type asked struct {
-	stream  p2p.Stream
-	answers *answers
-	allowed func(work.BlobID) bool // nil allows all
-	in      chan received
-	resumed chan struct{}
-	stop    chan struct{}
-	ended   chan struct{}
+	stream   p2p.Stream
+	answers  *answers
+	allowed  func(work.BlobID) bool // nil allows all
+	in       chan received
+	resumed  chan struct{}
+	stop     chan struct{}
+	ended    chan struct{}
+	patience time.Duration   // for a large answer to be taken
+	slots    []chan struct{} // one of each is held by a large answer
 
 	open   runtime.BlobReader // the large blob asked for last
 	openID work.BlobID
@@ -248,7 +272,7 @@ func newAsked(stream p2p.Stream, an *answers, allowed func(work.BlobID) bool) *a
 	a := &asked{
 		stream: stream, answers: an, allowed: allowed,
 		in: make(chan received, readAhead), resumed: make(chan struct{}),
-		stop: make(chan struct{}), ended: make(chan struct{}),
+		stop: make(chan struct{}), ended: make(chan struct{}), patience: answerTime,
 	}
 	go a.read()
 	return a
@@ -339,6 +363,13 @@ func (a *asked) closeOpen() {
 // answer sends the slice of a get, or that the blob is missing: whatever the
 // store's trouble is, the peer should ask somebody else.
 func (a *asked) answer(r request) error {
+	if r.n > groupSize {
+		for _, c := range a.slots {
+			c <- struct{}{} // whoever holds one gives it back within answerTime
+			defer func() { <-c }()
+		}
+		defer time.AfterFunc(a.patience, func() { a.stream.Close() }).Stop()
+	}
 	buf := frames.Get().(*[]byte)
 	defer frames.Put(buf)
 	frame := append((*buf)[:0], kindData)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/gotong-network/gotong/internal/p2p"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -318,4 +319,130 @@ func TestPartsAreBounded(t *testing.T) {
 	if n, _ := s.Size(); n != keptParts*3*groupSize {
 		t.Errorf("%d bytes of unfinished blobs are kept", n)
 	}
+}
+
+// A peer that asks on many streams and takes nothing is bounded, cut off after its
+// time, and keeps nobody else waiting.
+func TestSlowReaders(t *testing.T) {
+	t.Parallel()
+	me, holder := pair(t)
+	other, _ := pair(t)
+	from := NewMem()
+	data := content(1, 32<<20)
+	b := put(t, from, data)
+	s := &server{store: from, answers: newAnswers(from), puller: &puller{from}, streams: map[sign.PublicKey]*served{}, slots: make(chan struct{}, maxAnswers)}
+	s.opts = ServerOptions{Log: slog.New(slog.DiscardHandler)}
+	holder.Handle(p2p.ProtocolBlob, s.handle)
+	var slow []p2p.Stream
+	for range 2 * maxAnswersPeer {
+		st, err := me.Dial(t.Context(), holder.Self(), p2p.ProtocolBlob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 32 { // more than a stream's window
+			if err := st.Send(encodeGet(b, uint64(i)*rangeBytes, rangeBytes)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := st.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		slow = append(slow, st)
+	}
+	to := NewMem()
+	if err := newFetcher(t, other, to).Fetch(t.Context(), b, []p2p.Peer{holder.Self()}); err != nil {
+		t.Fatalf("beside a peer that takes nothing: %v", err)
+	}
+	wantGet(t, to, b, data)
+	if n := len(s.slots); n > maxAnswersPeer {
+		t.Errorf("%d answers wait for a peer that takes nothing", n)
+	}
+	for _, st := range slow {
+		st.Close()
+	}
+}
+
+// A large answer that nobody takes ends its stream.
+func TestAnswerMustBeTaken(t *testing.T) {
+	t.Parallel()
+	me, holder := pair(t)
+	from := NewMem()
+	b := put(t, from, content(1, 32<<20))
+	over := make(chan error, 1)
+	holder.Handle(p2p.ProtocolBlob, func(_ context.Context, st p2p.Stream) {
+		a := newAsked(st, newAnswers(from), nil)
+		a.patience = 300 * time.Millisecond
+		_, err := a.next()
+		a.close()
+		over <- err
+	})
+	st, err := me.Dial(t.Context(), holder.Self(), p2p.ProtocolBlob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	for i := range 32 {
+		if err := st.Send(encodeGet(b, uint64(i)*rangeBytes, rangeBytes)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := st.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-over:
+		if err == nil {
+			t.Error("the stream ended without an error")
+		}
+	case <-time.After(time.Minute):
+		t.Error("an answer that nobody takes is still held")
+	}
+}
+
+func FuzzDecodeHas(f *testing.F) {
+	b := work.BlobOf(content(1, 9*groupSize))
+	f.Add(encodeHas(hasAll, nil))
+	f.Add(encodeHas(hasNone, nil))
+	f.Add(encodeHas(hasSome, bitmap{0xff, 1}))
+	f.Add(encodeHas(hasSome, bitmap{0xff}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		state, have, err := decodeHas(b, frame)
+		if err != nil {
+			if !errors.Is(err, errWire) {
+				t.Fatalf("%v is not errWire", err)
+			}
+			return
+		}
+		if (state == hasSome) != (have != nil) || have.count() > groups(b) {
+			t.Fatalf("state %d, %d groups of %d", state, have.count(), groups(b))
+		}
+	})
+}
+
+// Side files are our own, but a disk may give back anything.
+func FuzzSideFile(f *testing.F) {
+	data := content(1, 3*groupSize)
+	b := work.BlobOf(data)
+	f.Add([]byte(sideHead + "\x07"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		dir := t.TempDir()
+		side, err := os.OpenFile(filepath.Join(dir, "side"), os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer side.Close()
+		if _, err := side.Write(raw); err != nil {
+			t.Fatal(err)
+		}
+		p := NewPart(b, memPart(data[:len(data):len(data)]), nil)
+		p.side = side
+		if err := p.takeUp(); err != nil {
+			t.Fatal(err)
+		}
+		if p.left > groups(b) || p.left+p.have.count() != groups(b) {
+			t.Fatalf("%d of %d groups are missing, %d are here", p.left, groups(b), p.have.count())
+		}
+	})
 }
