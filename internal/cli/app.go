@@ -54,6 +54,7 @@ type app struct {
 	keyName        string // --key; empty: the home's default key
 	passphraseFile string // --passphrase-file; empty: asked at the terminal
 	verbose        bool   // --verbose
+	logFormat      string // --log-format: text or json
 
 	in        io.Reader
 	out, errw io.Writer
@@ -97,6 +98,7 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.homeDir, "home", home.Default(), "folder of keys, programs and the network's address")
 	f.StringVar(&a.keyName, "key", "", "account key to use (default: the home's own)")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "file whose first line opens an encrypted key (default: ask)")
+	f.StringVar(&a.logFormat, "log-format", "text", "how logs are written: text, or json, an object a line")
 	f.BoolVar(&a.verbose, "verbose", false, "log what happens inside to stderr")
 	for _, g := range commands(a) {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
@@ -140,6 +142,9 @@ func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
 func (a *app) log() *slog.Logger {
 	if !a.verbose {
 		return slog.New(slog.DiscardHandler)
+	}
+	if a.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(a.errw, nil))
 	}
 	return slog.New(slog.NewTextHandler(a.errw, nil))
 }

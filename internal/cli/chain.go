@@ -80,7 +80,7 @@ const watchPatience = 5 * time.Second
 func (a *app) memberEnv() *membercmd.Env {
 	return &membercmd.Env{
 		Program: "gotong", Home: func() string { return a.homeDir }, In: a.in, Out: a.out, Errw: a.errw,
-		Verbose: func() bool { return a.verbose },
+		Verbose: func() bool { return a.verbose }, LogJSON: func() bool { return a.logFormat == "json" },
 		Passphrase: func(ctx context.Context, prompt string, isNew bool) (string, error) {
 			return a.passphrase(ctx, prompt, isNew)
 		},

@@ -362,6 +362,7 @@ func (c *Client) PostPlan(ctx context.Context, r Request, p *Plan) (work.JobID, 
 		if _, err := c.cfg.Ledger.Submit(ctx, c.cfg.Account, ledger.CreateJob{Spec: p.Spec}); err != nil {
 			return id, fmt.Errorf("post the job: %w", err)
 		}
+		c.log.Info("job is posted", "job", id.Short(), "indexer", p.Spec.Indexer.String()[:12], "items", p.Spec.ItemCount)
 	}
 	err := c.handOver(ctx, &wire.Request{Op: wire.OpAccept, Job: id, Spec: p.Spec.Encode(), Chunk: r.Chunk, Holders: r.Holders})
 	if err != nil {

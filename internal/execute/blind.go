@@ -311,7 +311,10 @@ func (b *Blind) commit(ctx context.Context, batch *lifecycle.Batch, d Duty, t *t
 	if refused(err) {
 		// Our own earlier message may have been included, or the wait is over: what
 		// the chain says now decides.
-		b.Log.Warn(b.game.Name+" refused by the chain", "batch", batch.ID.Short(), "err", err)
+		b.Log.Warn(b.game.Name+" refused by the chain", "job", batch.Job.Short(), "batch", batch.ID.Short(), "err", err)
+	}
+	if err == nil {
+		b.Log.Info(b.game.Name+" committed", "job", batch.Job.Short(), "batch", batch.ID.Short(), "items", len(leaves))
 	}
 	return false, err
 }
@@ -329,6 +332,7 @@ func (b *Blind) reveal(ctx context.Context, batch *lifecycle.Batch) (done bool, 
 	if _, err := b.Ledger.Submit(ctx, b.Account, b.game.RevealMsg(batch.ID, salt, leaves)); err != nil {
 		return false, err
 	}
+	b.Log.Info(b.game.Name+" revealed", "job", batch.Job.Short(), "batch", batch.ID.Short())
 	return true, nil
 }
 

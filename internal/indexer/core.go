@@ -380,6 +380,7 @@ func (x *Indexer) assign(j *job, p *peer, t turn, chunk uint64, now time.Time) {
 	e := &event{Kind: evAssign, Provider: p.addr, Attempt: t.attempt, Items: t.items, Chunk: chunk,
 		Price: max(p.offer.Price, x.params.MinPrice), Expires: x.terms(j.spec.Tier).expires(x.height, x.params)}
 	x.record(j, e)
+	x.log.Debug("items handed out", "job", j.id.Short(), "provider", p.addr, "items", t.items.Len(), "attempt", t.attempt)
 	x.durable = true
 	d := p.dealing(j.id)
 	d.given(now)

@@ -331,6 +331,7 @@ func (x *Indexer) register(m *material, r *wire.Request, t terms, durable chan s
 	x.adopt(j, m)
 	j.rec.Accepted, j.rec.Over, j.rec.Chunk, j.rec.Holders = true, j.state.done(), r.Chunk, r.Holders
 	j.dirty = true
+	x.log.Info("job is served", "job", j.id.Short(), "items", j.state.n)
 	x.saveJob(j)
 	x.durable = true
 	x.outbox = append(x.outbox, outgoing{then: func() { close(durable) }})

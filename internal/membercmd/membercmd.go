@@ -28,6 +28,8 @@ type Env struct {
 	Out     io.Writer
 	Errw    io.Writer
 	Verbose func() bool
+	// LogJSON says whether logs are JSON; nil: text.
+	LogJSON func() bool
 	// Passphrase reads --passphrase-file, or asks; twice if it is a new one.
 	Passphrase func(ctx context.Context, prompt string, isNew bool) (string, error)
 	// OpenChain opens a validator's node; nil in a program without the chain.
@@ -55,6 +57,9 @@ func (e *Env) log() *slog.Logger {
 	level := slog.LevelInfo
 	if e.Verbose() {
 		level = slog.LevelDebug
+	}
+	if e.LogJSON != nil && e.LogJSON() {
+		return slog.New(slog.NewJSONHandler(e.Errw, &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(slog.NewTextHandler(e.Errw, &slog.HandlerOptions{Level: level}))
 }

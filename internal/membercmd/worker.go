@@ -31,10 +31,10 @@ const (
 func WorkerMain(ctx context.Context, args []string, in io.Reader, out, errw io.Writer) int {
 	var (
 		homeDir, passphraseFile string
-		verbose, running        bool
+		verbose, running, json  bool
 	)
 	e := &Env{Program: "gotong-worker", Home: func() string { return homeDir }, In: in, Out: out, Errw: errw,
-		Verbose: func() bool { return verbose }, Roles: []string{home.RoleProvider}}
+		Verbose: func() bool { return verbose }, LogJSON: func() bool { return json }, Roles: []string{home.RoleProvider}}
 	e.Passphrase = func(ctx context.Context, prompt string, isNew bool) (string, error) {
 		file := passphraseFile
 		if file == "" && Terminal(in) == nil {
@@ -52,6 +52,7 @@ func WorkerMain(ctx context.Context, args []string, in io.Reader, out, errw io.W
 	f.StringVar(&homeDir, "home", home.Default(), "folder of keys, settings and work in hand")
 	f.StringVar(&passphraseFile, "passphrase-file", "", "file whose first line opens the account's key (default: ask)")
 	f.BoolVar(&verbose, "verbose", false, "log more of what happens inside")
+	f.BoolVar(&json, "log-json", false, "log JSON, an object a line")
 	root.AddCommand(NewJoin(e), NewStatus(e))
 	root.AddCommand(RoleCommands(e, home.RoleProvider)...)
 	keys := &cobra.Command{Use: "keys", Short: "Keep this provider's identity and money over the loss of the machine"}

@@ -392,7 +392,7 @@ func (n *Node) addReferee() error {
 		return err
 	}
 	n.outputs = append(n.outputs, r.Output)
-	n.roles = append(n.roles, role{"referee", r.Run})
+	n.roles = append(n.roles, role{"referee", r.Run}, role{"events", n.tellEvents})
 	return nil
 }
 

@@ -502,6 +502,7 @@ func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err er
 		p.mu.Lock()
 		b.seen = true
 		p.mu.Unlock()
+		p.log.Info("batch committed", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len())
 		return false, nil
 	}
 	if !errors.Is(err, ledger.ErrRefused) && !errors.Is(err, ledger.ErrFunds) {

@@ -125,6 +125,7 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 		return err
 	}
 	p.jobs[id] = j
+	p.log.Info("job is taken on", "job", id.Short(), "indexer", from.String()[:12], "items", m.Spec.ItemCount)
 	p.execute.Siblings(&j.spec, m.Siblings)
 	p.spawnLocked(func() { p.prepare(ctx, j) })
 	return nil
