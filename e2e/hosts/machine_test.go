@@ -9,9 +9,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,7 +24,7 @@ type machine struct {
 	*netlab.Host
 	role string // validator, indexer, checker, provider or client
 	home string
-	log  string // file of what all its processes say
+	log  string // file of what all that ran the home said; LOG.commands has the rest
 
 	mu   sync.Mutex // guards proc
 	proc *process   // of `gotong start`; nil before the first
@@ -40,13 +40,17 @@ type process struct {
 	code int           // then: its exit code, -1 if a signal ended it
 }
 
-// launch starts gotong on the machine with its home, as another user if one is given.
-func (m *machine) launch(ctx context.Context, user *syscall.Credential, args ...string) (*process, error) {
+// launch starts gotong on the machine with its home, by another program if one is given.
+func (m *machine) launch(ctx context.Context, by []string, args ...string) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(m.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	file := m.log
+	if args[0] != "start" {
+		file += ".commands"
+	}
+	log, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +60,8 @@ func (m *machine) launch(ctx context.Context, user *syscall.Credential, args ...
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: m.Command(ctx, self, append([]string{"--home", m.home}, args...)...), log: m.log, from: from, done: make(chan struct{})}
-	p.cmd.SysProcAttr.Credential = user
+	line := slices.Concat(by, []string{self, "--home", m.home}, args)
+	p := &process{cmd: m.Command(ctx, line[0], line[1:]...), log: file, from: from, done: make(chan struct{})}
 	p.cmd.Dir, p.cmd.Env = filepath.Dir(m.home), append(os.Environ(), asGotong+"=1")
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, log
 	if err := p.cmd.Start(); err != nil {

@@ -30,6 +30,15 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asGotong) != "" {
 		os.Exit(gotong())
 	}
+	if os.Getenv(asSwarm) != "" {
+		os.Exit(swarm())
+	}
+	if os.Getenv(asVisitor) != "" {
+		os.Exit(visitor())
+	}
+	if os.Getenv(asPoster) != "" {
+		os.Exit(poster())
+	}
 	flag.Parse()
 	if *seed == 0 {
 		*seed = rand.Uint64()

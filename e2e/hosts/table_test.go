@@ -13,6 +13,12 @@ var table = []row{
 	{"one validator cut", oneCut},
 	{"two validators cut", twoCut},
 	{"client gone for a day", clientGone},
+	{"providers join and leave", joinLeave},
+	{"nodes restarted during posts", posts},
+	{"NAT", nat},
+	{"a lying node", lyingNode},
+	{"faults of machines", faults},
+	{"many light providers", lightProviders},
 }
 
 // TestHosts runs the table.
