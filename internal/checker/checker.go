@@ -58,7 +58,7 @@ func New(cfg Config) (*Checker, error) {
 	}
 	if cfg.Holders == nil {
 		cfg.Holders = func(_ context.Context, j *lifecycle.Job, _ *lifecycle.Batch) []p2p.Peer {
-			return []p2p.Peer{{Key: j.Spec.Indexer}}
+			return []p2p.Peer{{Key: j.Indexer().Key}}
 		}
 	}
 	b, err := execute.NewBlind(execute.BlindConfig{

@@ -48,6 +48,7 @@ type world struct {
 	dir     string          // the indexer's
 	blobs   *blob.Mem       // the indexer's
 	at      atomic.Pointer[p2p.Peer]
+	more    atomic.Pointer[[]p2p.Peer] // that checkers and referees ask for blobs too
 	own     []work.Address
 	stopped func() // the running indexer
 	provs   map[work.Address]*provider.Provider
@@ -133,7 +134,13 @@ func (w *world) indexer() {
 	})
 }
 
-func (w *world) known() []p2p.Peer { return []p2p.Peer{*w.at.Load()} }
+func (w *world) known() []p2p.Peer {
+	l := []p2p.Peer{*w.at.Load()}
+	if m := w.more.Load(); m != nil {
+		l = append(l, *m...)
+	}
+	return l
+}
 
 // provider starts a provider with a runtime; the indexer must run.
 func (w *world) provider(name work.Address, rt runtime.Runtime, wrap ...func(p2p.Network) p2p.Network) p2p.Peer {

@@ -86,25 +86,14 @@ func (x *Indexer) catchUp(ctx context.Context, open []work.JobID) error {
 	if err != nil {
 		return err
 	}
-	key := x.cfg.Key.Public()
+	x.noteAll(jobs)
 	for _, cj := range jobs {
-		if cj.Spec.Indexer != key || cj.State == lifecycle.JobClosed && !contains(open, cj.ID) {
+		if had := contains(open, cj.ID); !had && (!x.mine(cj) || cj.State == lifecycle.JobClosed) {
 			continue
 		}
-		var bs []*lifecycle.Batch
-		ids, err := x.cfg.Ledger.Batches(ctx, cj.ID)
+		bs, err := x.batchesOf(ctx, cj.ID, ended)
 		if err != nil {
 			return err
-		}
-		for _, id := range ids {
-			if ended[id] {
-				continue
-			}
-			b, err := x.cfg.Ledger.Batch(ctx, id)
-			if err != nil {
-				return err
-			}
-			bs = append(bs, b)
 		}
 		if err := x.onChain(ctx, cj, bs, nil); err != nil {
 			return err
@@ -132,7 +121,7 @@ func (x *Indexer) onBlock(ctx context.Context, b ledger.Block) error {
 		if e.Kind == lifecycle.EventParty {
 			x.registry.forget(e.Account)
 		}
-		if e.Indexer != key {
+		if _, had := x.lists.Load(e.Job); e.Indexer != key && !had {
 			continue
 		}
 		switch e.Kind {
@@ -159,6 +148,14 @@ func (x *Indexer) onBlock(ctx context.Context, b ledger.Block) error {
 			return err
 		}
 		var bs []*lifecycle.Batch
+		if known, err := x.knows(ctx, id); err != nil {
+			return err
+		} else if !known && x.mine(cj) && x.inherited(cj) {
+			if bs, err = x.batchesOf(ctx, id, nil); err != nil {
+				return err
+			}
+			batches[id] = nil
+		}
 		for _, bid := range batches[id] {
 			if ph := phases[bid]; ph == lifecycle.Committed || ph.Final() {
 				cb, err := x.cfg.Ledger.Batch(ctx, bid)
@@ -172,12 +169,24 @@ func (x *Indexer) onBlock(ctx context.Context, b ledger.Block) error {
 			return err
 		}
 	}
-	return x.ask(ctx, func() {
+	x.hearForeign(&b)
+	err := x.ask(ctx, func() {
 		for id, bids := range batches {
 			x.onPhases(id, bids, phases)
 		}
 		x.setHeight(b.Height)
 	})
+	x.examineForeign(b.Height)
+	return err
+}
+
+// knows reports whether the batches of a job are followed here.
+func (x *Indexer) knows(ctx context.Context, id work.JobID) (known bool, err error) {
+	err = x.ask(ctx, func() {
+		j := x.jobs[id]
+		known = j != nil && !j.moved
+	})
+	return known, err
 }
 
 // setHeight moves the cursor.
@@ -211,6 +220,9 @@ func (x *Indexer) onChain(ctx context.Context, cj *lifecycle.Job, bs []*lifecycl
 			return
 		}
 		if j == nil {
+			if !x.mine(cj) {
+				return
+			}
 			j = newJob(&jobRecord{Spec: cj.Spec, Since: time.Now().Unix()})
 			x.activate(j)
 		}
@@ -223,6 +235,7 @@ func (x *Indexer) onChain(ctx context.Context, cj *lifecycle.Job, bs []*lifecycl
 			j.rec.OnLedger, j.rec.Commons = true, cj.Commons
 			x.saveJob(j)
 		}
+		x.hands(j, cj)
 		for _, b := range bs {
 			x.onBatch(j, b)
 		}

@@ -64,6 +64,20 @@ type job struct {
 
 	closed bool // on the chain, and the books are closed
 
+	// From the ledger too: the indexers that the job has or had. moved says that this
+	// one is not its indexer any more.
+	signers []lifecycle.Signer
+	moved   bool
+	// Of an inherited job: its items are handed out when all that were asked have said
+	// what they hold of it, or from dealFrom on, which is zero until its list is here;
+	// gathering says that its list and inputs are being looked for.
+	dealFrom  time.Time
+	asked     map[work.Address]bool
+	gathering bool
+	gathered  bool
+	gatherAt  time.Time
+	keptUntil int64 // deadline of the newest claim that was answered
+
 	dirty     bool // something changed that may allow to hand out more
 	broke     bool // the escrow is exhausted for now
 	stuck     time.Time
@@ -202,8 +216,14 @@ func (x *Indexer) saveJob(j *job) { x.set(jobKey(keyJob, j.id), j.rec.encode()) 
 
 // serving reports whether items of j may be handed out.
 func (j *job) serving(t terms) bool {
-	if j.rec.Commons {
+	if j.rec.Commons || j.moved {
 		return false
+	}
+	if j.rec.Inherited {
+		if j.dealFrom.IsZero() || len(j.asked) > 0 && time.Now().Before(j.dealFrom) {
+			return false // its providers are about to say what they have of it
+		}
+		return !j.rec.Released && !j.rec.Forgotten && !j.rec.Over && j.list != nil && j.chain == lifecycle.JobOpen
 	}
 	if !j.rec.Accepted && time.Now().Unix()-j.rec.Since < unaskedSeconds {
 		return false // its client is about to say how it wants it served
@@ -468,6 +488,7 @@ func (x *Indexer) tick(now time.Time) {
 		x.judge(j, now)
 		x.copyStragglers(j, now)
 		x.chaseDeliveries(j, now)
+		x.inherit(j, now)
 		x.retire(j, now)
 	}
 }
@@ -731,7 +752,7 @@ func (x *Indexer) retire(j *job, now time.Time) {
 	if !j.closed && j.chain == lifecycle.JobClosed && len(j.state.open) == 0 {
 		x.closeBooks(j)
 	}
-	over := j.state.done() && !t.ledger || j.closed
+	over := j.state.done() && !t.ledger || j.closed || j.moved
 	over = over || j.rec.Over
 	if t.ledger && !j.rec.OnLedger && now.Unix()-j.rec.Since > int64(x.cfg.Timing.Unposted.Seconds()) {
 		over = true

@@ -40,6 +40,13 @@ type Config struct {
 	Weights     match.Weights  // zero: match.DefaultWeights
 	Timing      Timing         // zero fields: DefaultTiming
 
+	// FeePermille is what it asks for a job, in thousandths of the pay and on top of it.
+	FeePermille uint32
+	// NoTakeover leaves jobs alone whose indexers died.
+	NoTakeover bool
+	// Where finds addresses of a peer; nil: Net knows them.
+	Where func(sign.PublicKey) []string
+
 	// NoBond leaves the owner without a bond: then only it may post jobs that name
 	// this indexer, whose escrows answer for what the indexer signs.
 	NoBond bool
@@ -61,19 +68,27 @@ type Timing struct {
 	Unposted    time.Duration // how long an accepted job may stay off the chain
 	Retain      time.Duration // how long the results of a job that is over wait for its client
 	Ping        time.Duration // how often the round trip to a connected provider is measured
+	// Of jobs that were taken over: how long providers have at most to say what they
+	// hold of one before its items are handed out, how often what is missing is looked for, and
+	// how long results of batches that were paid before may be missing.
+	Inherit  time.Duration
+	Gather   time.Duration
+	Bequeath time.Duration
+	Answer   time.Duration // how long another indexer may take to answer a ping
 }
 
 // DefaultTiming are the waits of a network.
 func DefaultTiming() Timing {
 	return Timing{Lost: 10 * time.Second, Uncommitted: time.Minute, Patience: 10 * time.Second, Undelivered: time.Minute,
-		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute, Ping: 15 * time.Second,
-		Retain: 72 * time.Hour}
+		SlowFloor: 500 * time.Millisecond, Tick: 200 * time.Millisecond, Cut: time.Minute, Unposted: 10 * time.Minute, Retain: 72 * time.Hour,
+		Inherit: 10 * time.Second, Gather: 2 * time.Second, Bequeath: 10 * time.Minute, Answer: 5 * time.Second, Ping: 15 * time.Second}
 }
 
 func (t Timing) orDefault() Timing {
 	d := DefaultTiming()
 	for _, f := range []struct{ have, def *time.Duration }{{&t.Lost, &d.Lost}, {&t.Uncommitted, &d.Uncommitted}, {&t.Patience, &d.Patience},
-		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}, {&t.Ping, &d.Ping}, {&t.Retain, &d.Retain}} {
+		{&t.Undelivered, &d.Undelivered}, {&t.SlowFloor, &d.SlowFloor}, {&t.Tick, &d.Tick}, {&t.Cut, &d.Cut}, {&t.Unposted, &d.Unposted}, {&t.Retain, &d.Retain},
+		{&t.Inherit, &d.Inherit}, {&t.Gather, &d.Gather}, {&t.Bequeath, &d.Bequeath}, {&t.Answer, &d.Answer}, {&t.Ping, &d.Ping}} {
 		if *f.have == 0 {
 			*f.have = *f.def
 		}
@@ -111,6 +126,7 @@ type Indexer struct {
 	// How many offers are listened to: of each key, and of all new ones together.
 	offers    *p2p.Pace[sign.PublicKey]
 	newcomers *p2p.Pace[struct{}]
+	heirs     heirs
 
 	shut   sync.Mutex // guards closed, and adding handlers to wg
 	closed bool
@@ -150,6 +166,7 @@ func New(cfg Config) (*Indexer, error) {
 		jobs: map[work.JobID]*job{}, peers: map[work.Address]*peer{}, woken: map[*watcher]struct{}{},
 		offers: p2p.NewPace[sign.PublicKey](offersPerSecond, offersBurst, 4*maxProviders), newcomers: p2p.NewPace[struct{}](newcomersPerSecond, newcomersBurst, 1)}
 	x.sync.wake = make(chan struct{}, 1)
+	x.heirs.jobs = map[work.JobID]*foreign{}
 	if err := x.load(); err != nil {
 		return nil, errors.Join(err, db.close())
 	}

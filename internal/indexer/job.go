@@ -179,6 +179,7 @@ func (j *jobState) apply(e *event) {
 	case evCommit:
 		p := j.prov(e.Provider)
 		p.committed.addAll(e.Items)
+		j.waiting.delAll(e.Items) // its end on the chain says what becomes of them
 		j.open[e.Batch] = &batchState{prov: p, items: e.Items, phase: "committed"}
 	case evSettle:
 		j.settle(e)
@@ -302,7 +303,7 @@ func (j *jobState) orphans(items work.RangeSet) {
 		if len(items) == 0 {
 			return
 		}
-		items = p.have.without(p.out.without(items))
+		items = p.committed.without(p.have.without(p.out.without(items)))
 	}
 	j.waiting.addAll(items)
 }

@@ -288,6 +288,16 @@ func (l *link) read(ctx context.Context, s p2p.Stream, key sign.PublicKey) error
 			l.pong(*f.Pong)
 			continue
 		}
+		if f.Held != nil {
+			if err := l.x.onHeld(l, f.Held); err != nil {
+				return err
+			}
+			continue
+		}
+		if f.Resume != nil {
+			l.x.post(func() { l.x.heldAll(l.peer, *f.Resume) })
+			continue
+		}
 		if f.Receipt == nil {
 			return fmt.Errorf("%w: a provider sends only receipts", errNonsense)
 		}
@@ -310,6 +320,7 @@ func (x *Indexer) linkUp(p *peer, l *link, gen uint64, seen string, rtt time.Dur
 		d.introduced, d.flushed = false, false
 	}
 	for _, j := range x.active {
+		x.askHeir(j, p)
 		x.resume(j, p)
 	}
 	x.rerank()
@@ -319,7 +330,7 @@ func (x *Indexer) resume(j *job, p *peer) {
 	s := j.state.byAddr[p.addr]
 	// What was signed may be sent again even before the chain was asked about the
 	// job; not once it closes.
-	if s == nil || j.rec.Commons || j.rec.Released || j.rec.Over || j.chain > lifecycle.JobOpen {
+	if s == nil || j.rec.Commons || j.moved || j.rec.Released || j.rec.Over || j.chain > lifecycle.JobOpen {
 		return
 	}
 	var back work.RangeSet

@@ -270,6 +270,12 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 		x.drawn(j, p, d)
 	}
 	s := j.state.byAddr[p.addr]
+	if j.rec.Inherited { // what it held was not asked for yet, or is not believed
+		d.known(s)
+	}
+	if s == nil && j.rec.Inherited {
+		return
+	}
 	if s == nil {
 		x.cut(p, "a receipt of a job that it was not given")
 		return
@@ -294,6 +300,16 @@ func (x *Indexer) take(p *peer, d *delivery, now time.Time) {
 	if s.out.size() == 0 {
 		p.dealing(j.id).busy = false
 	}
+}
+
+// known leaves of d what its provider was given.
+func (d *delivery) known(s *provState) {
+	if s == nil {
+		d.runs, d.failures = nil, nil
+		return
+	}
+	d.runs = slices.DeleteFunc(d.runs, func(u *run) bool { return !s.known(d.attempt, work.RangeSet{u.items}) })
+	d.failures = slices.DeleteFunc(d.failures, func(f wire.Failure) bool { return !s.known(d.attempt, f.Items) })
 }
 
 // How long a provider that sends items back gets no others of the job: a second
@@ -341,7 +357,7 @@ func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now ti
 		return
 	}
 	for id, w := range j.settling { // a paid batch may have waited for these
-		if w.missing && w.batch.Provider == s.addr && len(w.batch.Items.Intersect(items)) > 0 {
+		if (w.missing || w.running) && w.batch.Provider == s.addr && len(w.batch.Items.Intersect(items)) > 0 {
 			x.settleSoon(j, id)
 		}
 	}

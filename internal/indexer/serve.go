@@ -83,7 +83,7 @@ func (x *Indexer) authorize(ctx context.Context, peer sign.PublicKey, r *wire.Re
 	switch r.Op {
 	case wire.OpStatus, wire.OpOffers, wire.OpPing:
 		return nil
-	case wire.OpAccept:
+	case wire.OpAccept, wire.OpStandby:
 		spec, err := work.DecodeJobSpec(r.Spec)
 		if err != nil {
 			return err
@@ -114,6 +114,17 @@ func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) err
 	if err := x.authorize(ctx, s.Peer(), r); err != nil {
 		return err
 	}
+	if r.Op == wire.OpWatch || r.Op == wire.OpRetry || r.Op == wire.OpRelease {
+		err := x.withJob(ctx, r.Job, func(j *job) error {
+			if j.moved {
+				return errMoved
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
 	if r.Op == wire.OpWatch {
 		s.SetDeadline(time.Time{})
 		return x.watch(ctx, s, r.Job)
@@ -132,6 +143,8 @@ func (x *Indexer) answer(ctx context.Context, s p2p.Stream, r *wire.Request) err
 	case wire.OpPing:
 	case wire.OpAccept:
 		err = x.accept(ctx, r)
+	case wire.OpStandby:
+		err = x.standby(ctx, r)
 	case wire.OpExplain:
 		err = x.withJob(ctx, r.Job, func(j *job) error { a.Notes, a.Counts = x.explain(j), x.counts(j); return nil })
 	case wire.OpRetry:
@@ -209,7 +222,7 @@ func (x *Indexer) giveOffers(ctx context.Context, s p2p.Stream) error {
 }
 
 func (x *Indexer) status(ctx context.Context) (*wire.Status, error) {
-	st := &wire.Status{Chain: x.cfg.Chain, Key: x.cfg.Key.Public(), Owner: x.cfg.Owner}
+	st := &wire.Status{Chain: x.cfg.Chain, Key: x.cfg.Key.Public(), Owner: x.cfg.Owner, FeePermille: x.cfg.FeePermille}
 	connected := 0
 	err := x.ask(ctx, func() {
 		st.Height = x.height
@@ -252,7 +265,7 @@ func (x *Indexer) accept(ctx context.Context, r *wire.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := x.checkSpec(spec, r); err != nil {
+	if err := x.checkSpec(ctx, spec, r); err != nil {
 		return err
 	}
 	m := x.loadMaterial(spec)
@@ -268,8 +281,12 @@ func (x *Indexer) accept(ctx context.Context, r *wire.Request) error {
 	}
 	if t.ledger {
 		cj, err := x.cfg.Ledger.Job(ctx, m.id)
+		var bs []*lifecycle.Batch
+		if err == nil && x.inherited(cj) {
+			bs, err = x.batchesOf(ctx, m.id, nil)
+		}
 		if err == nil {
-			err = x.onChain(ctx, cj, nil, m)
+			err = x.onChain(ctx, cj, bs, m)
 		}
 		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 			x.log.Warn("the chain could not be asked about an accepted job: its blocks will tell", "job", m.id.Short(), "err", err)
@@ -285,7 +302,7 @@ func (x *Indexer) accept(ctx context.Context, r *wire.Request) error {
 	}
 }
 
-func (x *Indexer) checkSpec(s *work.JobSpec, r *wire.Request) error {
+func (x *Indexer) checkSpec(ctx context.Context, s *work.JobSpec, r *wire.Request) error {
 	form := *s
 	if s.Tier == work.TierNone { // no chain, no price, no deadline
 		form.Tier, form.MaxPrice, form.Escrow, form.DeadlineHeight = work.TierEconomic, 1, 1, 1
@@ -294,14 +311,17 @@ func (x *Indexer) checkSpec(s *work.JobSpec, r *wire.Request) error {
 	if err := form.Validate(); err != nil {
 		return err
 	}
+	moved := s.Indexer != x.cfg.Key.Public() && s.Tier != work.TierNone && x.reassigned(ctx, s)
 	switch {
 	case s.ID() != r.Job:
 		return fmt.Errorf("the spec is that of job %s, not %s", s.ID().Short(), r.Job.Short())
 	case s.Chain != x.cfg.Chain:
 		return fmt.Errorf("job is for chain %q: this indexer serves %q", s.Chain, x.cfg.Chain)
-	case s.Indexer != x.cfg.Key.Public():
+	case s.Tier != work.TierNone && s.IndexerPermille < x.cfg.FeePermille:
+		return fmt.Errorf("the job pays its indexer %d thousandths of the pay: this one asks %d", s.IndexerPermille, x.cfg.FeePermille)
+	case !moved && s.Indexer != x.cfg.Key.Public():
 		return fmt.Errorf("job names indexer %s: this is %s", s.Indexer, x.cfg.Key.Public())
-	case s.IndexerOwner != x.cfg.Owner:
+	case !moved && s.IndexerOwner != x.cfg.Owner:
 		return fmt.Errorf("job says that %s owns this indexer: it is %s", s.IndexerOwner, x.cfg.Owner)
 	case s.Tier == work.TierNone && len(x.cfg.Own) == 0 && !x.cfg.AllOwn:
 		return errors.New("this indexer has no providers of its own for tier none: choose a checked tier")
@@ -309,6 +329,26 @@ func (x *Indexer) checkSpec(s *work.JobSpec, r *wire.Request) error {
 		return fmt.Errorf("%d holders of inputs: at most %d", len(r.Holders), maxHolders)
 	}
 	return nil
+}
+
+// reassigned reports whether the chain has given a job that names another indexer to
+// this one; its node may be some blocks behind the client's.
+func (x *Indexer) reassigned(ctx context.Context, s *work.JobSpec) bool {
+	for range 20 {
+		cj, err := x.cfg.Ledger.Job(ctx, s.ID())
+		if err == nil && x.mine(cj) {
+			return true
+		}
+		if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return false
 }
 
 // register makes an accepted job known; durable is closed when it survives a

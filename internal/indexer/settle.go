@@ -101,7 +101,11 @@ func (x *Indexer) undelivered(j *job, batch work.BatchID, why string) {
 // chaseDeliveries gives up paid batches whose receipts do not come.
 func (x *Indexer) chaseDeliveries(j *job, now time.Time) {
 	for id, w := range j.settling {
-		if w.missing && !w.running && now.Sub(w.since) > x.cfg.Timing.Undelivered {
+		patience := x.cfg.Timing.Undelivered
+		if j.rec.Inherited { // its provider may be away just now
+			patience = max(patience, x.cfg.Timing.Bequeath)
+		}
+		if w.missing && !w.running && now.Sub(w.since) > patience {
 			x.undelivered(j, id, "it was paid and did not deliver all its results")
 		}
 	}

@@ -119,17 +119,18 @@ type jobRecord struct {
 	Forgotten bool // the client has all it wants
 	Over      bool // nothing more will happen: not loaded at start
 	Commons   bool // its items are the beacon's to hand out, its results everybody's
+	Inherited bool // from another indexer
 	Since     int64
 	Holders   []p2p.Peer
 }
 
 func (r *jobRecord) encode() []byte {
 	var e work.Encoder
-	e.U8(2)
+	e.U8(3)
 	e.ByteString(r.Spec.Encode())
 	e.U64(r.Chunk.Items)
 	e.U32(r.Chunk.Seconds)
-	for _, b := range []bool{r.Accepted, r.OnLedger, r.Released, r.Forgotten, r.Over, r.Commons} {
+	for _, b := range []bool{r.Accepted, r.OnLedger, r.Released, r.Forgotten, r.Over, r.Commons, r.Inherited} {
 		e.Bool(b)
 	}
 	e.U64(uint64(r.Since))
@@ -144,12 +145,12 @@ func (r *jobRecord) encode() []byte {
 func decodeJobRecord(b []byte) (*jobRecord, error) {
 	d := work.NewDecoder(b)
 	v := d.U8()
-	if v != 1 && v != 2 { // 1 knew no commons
+	if v < 1 || v > 3 { // 1 knew no commons, 2 no inheritance
 		return nil, fmt.Errorf("job record of version %d: %w", v, work.ErrMalformed)
 	}
 	raw := d.ByteString(64 << 10)
 	r := &jobRecord{Chunk: wire.Chunk{Items: d.U64(), Seconds: d.U32()}, Accepted: d.Bool(), OnLedger: d.Bool(),
-		Released: d.Bool(), Forgotten: d.Bool(), Over: d.Bool(), Commons: v > 1 && d.Bool(), Since: int64(d.U64())}
+		Released: d.Bool(), Forgotten: d.Bool(), Over: d.Bool(), Commons: v > 1 && d.Bool(), Inherited: v > 2 && d.Bool(), Since: int64(d.U64())}
 	for range d.Count(maxHolders, 36) {
 		var p p2p.Peer
 		copy(p.Key[:], d.Raw(32))

@@ -150,6 +150,9 @@ func (x *Indexer) frame(ctx context.Context, s p2p.Stream, id work.JobID, w *wat
 	var st []stands
 	a := &wire.Answer{}
 	err = x.withJob(ctx, id, func(j *job) error {
+		if j.moved {
+			return errMoved
+		}
 		st, a.Counts = j.state.describe(items), x.counts(j)
 		n, _ := w.state()
 		a.Done = n == 0 && j.over()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -71,22 +72,46 @@ func (n *Node) checkOffer(raw []byte) p2p.Verdict {
 }
 
 // holders are the peers that may have a job's blobs and a batch's outputs: the
-// job's indexer first, then the batch's provider.
+// job's indexer first, then the batch's provider, then earlier indexers.
 func (n *Node) holders(ctx context.Context, j *lifecycle.Job, b *lifecycle.Batch) []p2p.Peer {
-	var first, rest []p2p.Peer
+	known := map[sign.PublicKey]p2p.Peer{}
 	for _, p := range n.known() {
-		if p.Key == j.Spec.Indexer {
-			first = append(first, p)
-		} else {
-			rest = append(rest, p)
-		}
+		known[p.Key] = p
 	}
+	var out []p2p.Peer
+	add := func(k sign.PublicKey) {
+		p, ok := known[k]
+		if !ok {
+			p = p2p.Peer{Key: k, Addrs: n.where.get(k)}
+		}
+		out = append(out, p)
+		delete(known, k)
+	}
+	add(j.Indexer().Key)
 	if b != nil {
 		if q, err := n.cfg.Ledger.Party(ctx, lifecycle.RoleProvider, b.Provider); err == nil {
-			first = append(first, p2p.Peer{Key: q.Peer, Addrs: n.where.get(q.Peer)})
+			add(q.Peer)
 		}
 	}
-	return append(first, rest...)
+	for _, s := range slices.Backward(j.Signers()[:len(j.Signers())-1]) {
+		add(s.Key)
+	}
+	for _, p := range n.known() {
+		if _, left := known[p.Key]; left {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// whereIs gives addresses of a peer, as far as this node knows any.
+func (n *Node) whereIs(k sign.PublicKey) []string {
+	for _, p := range n.known() {
+		if p.Key == k {
+			return p.Addrs
+		}
+	}
+	return n.where.get(k)
 }
 
 // output asks the roles of this node for an output.

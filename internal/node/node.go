@@ -107,6 +107,8 @@ type Indexer struct {
 	AllOwn bool
 	// Regions are the countries whose offers are heard; empty: all.
 	Regions []string
+	// FeePermille is what it asks for a job, in thousandths of the pay, on top of it.
+	FeePermille uint32
 }
 
 // Node is one participant.
@@ -321,7 +323,7 @@ func (n *Node) addIndexer() error {
 	x, err := indexer.New(indexer.Config{
 		OfferTopics: topics,
 		Chain:       n.cfg.Chain, Key: n.cfg.Key, Owner: n.cfg.Account, Ledger: n.cfg.Ledger, Net: n.peers, Blobs: n.blobs, Fetcher: n.fetcher,
-		Dir: filepath.Join(n.cfg.Dir, "indexer"), Own: n.cfg.Indexer.Own, AllOwn: n.cfg.Indexer.AllOwn, Log: n.cfg.Log,
+		Dir: filepath.Join(n.cfg.Dir, "indexer"), Where: n.whereIs, FeePermille: n.cfg.Indexer.FeePermille, Own: n.cfg.Indexer.Own, AllOwn: n.cfg.Indexer.AllOwn, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

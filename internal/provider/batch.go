@@ -58,6 +58,7 @@ type limits struct {
 	escrowFree  work.Amount
 	checkFree   work.Amount
 	rhoPermille uint64 // largest checker's share, for the bond
+	feePermille uint64 // of the indexer, on top of the pay
 	oneDraw     bool   // a batch of the commons is of one draw
 }
 
@@ -72,6 +73,13 @@ func (l *limits) price(n uint64, fuel, maxFuel work.Fuel, price work.Price) (nee
 		return need{}, false
 	}
 	checks := min(budget, l.checkFree)
+	fee, err := work.MulDiv(pay, l.feePermille, 1000)
+	if err != nil {
+		return need{}, false
+	}
+	if pay, err = pay.Add(fee); err != nil {
+		return need{}, false
+	}
 	escrow, err := pay.Add(budget - checks)
 	return need{bond, escrow, checks}, err == nil
 }
@@ -81,7 +89,7 @@ func (l *limits) affords(n need) bool {
 }
 
 // choose takes as many of the loose chunks, oldest first, as make one batch: of
-// one price, unexpired, within the bounds of a commit and of the bond and escrow
+// one price and one signer, unexpired, within the bounds of a commit and of the bond and escrow
 // there is. A chunk that the chain refused before goes alone, so that it does not
 // take others down.
 func choose(loose []*chunk, l limits) ([]*chunk, need) {
@@ -95,7 +103,7 @@ func choose(loose []*chunk, l limits) ([]*chunk, need) {
 		switch {
 		case c.as.a.ExpiresHeight <= l.height:
 			continue
-		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.refused > 0 || l.oneDraw && c.as != out[0].as):
+		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.as.by != out[0].as.by || c.refused > 0 || l.oneDraw && c.as != out[0].as):
 			continue
 		}
 		nextParts := len(parts)

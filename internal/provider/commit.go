@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -116,6 +117,9 @@ func (p *Provider) commitJob(ctx context.Context, j *job) error {
 			return err
 		}
 		p.suspect(ctx, j, on)
+		if err := p.renewLoose(j); err != nil {
+			return err
+		}
 		if err := p.weed(j, l, fullItems(on)); err != nil {
 			return err
 		}
@@ -154,7 +158,7 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, *lifecycle.Job, 
 	if err != nil {
 		return limits{}, nil, fmt.Errorf("%s as a provider (register it with a bond first): %w", p.Account, err)
 	}
-	rho, err := p.largestChecker(ctx, &j.spec, params)
+	rho, err := p.largestChecker(ctx, onChain, params)
 	if err != nil {
 		return limits{}, nil, err
 	}
@@ -163,7 +167,7 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, *lifecycle.Job, 
 		return limits{}, nil, err
 	}
 	l := limits{
-		items: p.batchItems(j), height: st.Height, rules: params.Rules(), tier: j.spec.Tier, rhoPermille: rho,
+		items: p.batchItems(j), height: st.Height, rules: params.Rules(), tier: j.spec.Tier, rhoPermille: rho, feePermille: uint64(j.spec.IndexerPermille),
 		bond: party.Bond - min(party.Bond, party.Unbonding), escrowFree: onChain.EscrowFree, checkFree: onChain.CheckFree, oneDraw: j.commons,
 	}
 	for _, b := range party.Open {
@@ -187,7 +191,7 @@ func (p *Provider) limits(ctx context.Context, j *job) (limits, *lifecycle.Job, 
 
 // largestChecker is the largest checker's share of those that may be drawn: it
 // raises the bond.
-func (p *Provider) largestChecker(ctx context.Context, spec *work.JobSpec, params lifecycle.Params) (uint64, error) {
+func (p *Provider) largestChecker(ctx context.Context, j *lifecycle.Job, params lifecycle.Params) (uint64, error) {
 	all, err := p.Ledger.Parties(ctx, lifecycle.RoleChecker)
 	if err != nil {
 		return 0, err
@@ -195,7 +199,7 @@ func (p *Provider) largestChecker(ctx context.Context, spec *work.JobSpec, param
 	var largest, total work.Amount
 	for _, q := range all {
 		w := q.Bond - q.Unbonding
-		if w < params.CheckerBond || q.Account == spec.Client || q.Account == spec.IndexerOwner || q.Account == p.Account {
+		if w < params.CheckerBond || q.Account == j.Spec.Client || j.IndexedBy(q.Account) || q.Account == p.Account {
 			continue
 		}
 		largest, total = max(largest, w), total+w
@@ -648,6 +652,7 @@ func (p *Provider) follow(ctx context.Context) error {
 				}
 			case lifecycle.EventJob:
 				if j := p.jobs[e.Job]; j != nil {
+					p.movedLocked(j, e.Indexer)
 					p.jobMovedLocked(j, e.JobState)
 				}
 			}
@@ -712,7 +717,11 @@ func (p *Provider) overLocked(j *job, now time.Time) bool {
 		return false
 	}
 	if !j.offChain {
-		return j.state == jobClosed && now.Sub(j.closedAt) > p.Retain
+		wait := p.Retain
+		if slices.ContainsFunc(slices.Collect(maps.Values(j.chunks)), func(c *chunk) bool { return !c.lost && !c.delivered(now) }) {
+			wait = p.RetainUndelivered
+		}
+		return j.state == jobClosed && now.Sub(j.closedAt) > wait
 	}
 	// A job of tier none has no end on the chain: it is over when all was delivered
 	// long ago.

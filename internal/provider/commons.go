@@ -181,7 +181,7 @@ func (p *Provider) queueDraw(j *job, items work.RangeSet, price work.Price, last
 		fresh = fresh[:work.MaxAssignmentRanges]
 	}
 	a := work.Assignment{Chain: p.Chain, Job: j.id, Provider: p.Account, Ranges: fresh, Price: price, ExpiresHeight: last}
-	as := &assign{id: p.nextID.Add(1), job: j, a: a, bytes: a.Encode(), todo: fresh}
+	as := &assign{id: p.nextID.Add(1), job: j, a: a, by: j.indexer, bytes: a.Encode(), todo: fresh}
 	if err := p.saveAssign(as); err != nil {
 		p.logIf(err)
 		return false

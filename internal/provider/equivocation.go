@@ -27,12 +27,12 @@ func (p *Provider) suspect(ctx context.Context, j *job, on *lifecycle.Job) {
 		taken = taken.Union(c)
 	}
 	p.mu.Lock()
-	var ours []work.Assignment
+	var ours []*assign
 	var doubtful work.RangeSet
 	for _, c := range j.loose {
 		if both := c.items.Intersect(taken).Minus(j.doubted); len(both) > 0 {
 			doubtful = doubtful.Union(both)
-			ours = append(ours, c.as.a)
+			ours = append(ours, c.as)
 		}
 	}
 	p.mu.Unlock()
@@ -63,9 +63,9 @@ func (p *Provider) suspectBatch(ctx context.Context, b *batch) {
 	if len(twice) == 0 {
 		return
 	}
-	var ours []work.Assignment
+	var ours []*assign
 	for _, x := range b.parts {
-		ours = append(ours, x.as.a)
+		ours = append(ours, x.as)
 	}
 	if err := p.accuse(ctx, b.job.id, twice, ours); err != nil {
 		p.log.Warn("cannot look for equivocation of an indexer", "job", b.job.id.Short(), "err", err)
@@ -73,7 +73,7 @@ func (p *Provider) suspectBatch(ctx context.Context, b *batch) {
 }
 
 // accuse reports the first equivocation that the job's batches prove.
-func (p *Provider) accuse(ctx context.Context, job work.JobID, items work.RangeSet, ours []work.Assignment) error {
+func (p *Provider) accuse(ctx context.Context, job work.JobID, items work.RangeSet, ours []*assign) error {
 	ids, err := p.Ledger.Batches(ctx, job)
 	if err != nil {
 		return err
@@ -95,7 +95,7 @@ func (p *Provider) accuse(ctx context.Context, job work.JobID, items work.RangeS
 }
 
 // compare holds the assignments behind a batch against ours.
-func (p *Provider) compare(ctx context.Context, job work.JobID, id work.BatchID, ours []work.Assignment) (reported bool, err error) {
+func (p *Provider) compare(ctx context.Context, job work.JobID, id work.BatchID, ours []*assign) (reported bool, err error) {
 	parts, err := p.Ledger.Evidence(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return false, nil
@@ -104,9 +104,9 @@ func (p *Provider) compare(ctx context.Context, job work.JobID, id work.BatchID,
 		return false, err
 	}
 	for _, theirs := range parts {
-		for _, a := range ours {
-			b := theirs.Assignment
-			if a.Attempt != b.Attempt || a.Provider == b.Provider || len(a.Ranges.Intersect(b.Ranges)) == 0 {
+		for _, as := range ours {
+			a, b := as.a, theirs.Assignment
+			if a.Attempt != b.Attempt || a.Provider == b.Provider || len(a.Ranges.Intersect(b.Ranges)) == 0 || b.Verify(as.by) != nil {
 				continue
 			}
 			p.log.Error("the indexer signed the same items to two providers: reporting it", "job", job.Short(), "attempt", a.Attempt, "other", b.Provider)

@@ -38,6 +38,7 @@ const (
 type job struct {
 	id      work.JobID
 	spec    work.JobSpec
+	indexer sign.PublicKey // hands out its items now: the spec's, until another took it over
 	holders []p2p.Peer
 	state   jobState
 	why     string // jobRefused
@@ -72,6 +73,7 @@ type assign struct {
 	id    uint64
 	job   *job
 	a     work.Assignment
+	by    sign.PublicKey // signed it
 	bytes []byte
 	todo  work.RangeSet // the first range shrinks from below
 
@@ -100,7 +102,7 @@ func (c *chunk) n() uint64 { return c.items.Len() }
 // introduce takes a job from its indexer.
 func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.Job) error {
 	id := m.Spec.ID()
-	if m.Spec.Indexer != from {
+	if m.Spec.Indexer != from && m.Spec.Tier == work.TierNone {
 		return fmt.Errorf("job %s belongs to another indexer", id.Short())
 	}
 	if m.Spec.Chain != p.Chain {
@@ -109,6 +111,10 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if j, ok := p.jobs[id]; ok {
+		if j.indexer != from {
+			p.claimLocked(ctx, j, from, m.Holders, func() {})
+			return nil
+		}
 		j.holders = m.Holders
 		p.execute.Siblings(&j.spec, m.Siblings)
 		if j.state == jobRefused && !j.refused { // a new try: the reason may have gone
@@ -121,6 +127,7 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 		return fmt.Errorf("%d jobs are served here already", len(p.jobs))
 	}
 	j := newJob(m.Spec, m.Holders)
+	j.indexer = from // if the chain says so too: see onChain
 	if err := p.saveJob(j); err != nil {
 		return err
 	}
@@ -133,7 +140,7 @@ func (p *Provider) introduce(ctx context.Context, from sign.PublicKey, m *wire.J
 
 func newJob(spec work.JobSpec, holders []p2p.Peer) *job {
 	return &job{
-		id: spec.ID(), spec: spec, holders: holders, offChain: spec.Tier == work.TierNone,
+		id: spec.ID(), spec: spec, indexer: spec.Indexer, holders: holders, offChain: spec.Tier == work.TierNone,
 		byBytes: map[work.Hash]bool{}, have: itemSet{}, chunks: map[uint64]*chunk{},
 	}
 }
@@ -179,7 +186,8 @@ func (p *Provider) prepare(ctx context.Context, j *job) {
 	p.ready.Broadcast()
 }
 
-// onChain waits until the chain knows the job: its indexer may be a block ahead.
+// onChain waits until the chain knows the job, and its indexer, which may be a block
+// ahead.
 func (p *Provider) onChain(ctx context.Context, j *job) error {
 	if j.offChain {
 		if !p.Own(j.spec.Client) {
@@ -192,11 +200,11 @@ func (p *Provider) onChain(ctx context.Context, j *job) error {
 		switch {
 		case err == nil && onChain.State == lifecycle.JobClosed:
 			return errClosed
-		case err == nil:
-			return nil
+		case err == nil && (p.indexedBy(j, onChain) == nil || time.Now().After(end)):
+			return p.indexedBy(j, onChain)
 		case errors.Is(err, ledger.ErrNotFound) && time.Now().After(end):
 			return fmt.Errorf("the job is not on the chain: %w", err)
-		case !errors.Is(err, ledger.ErrNotFound):
+		case err != nil && !errors.Is(err, ledger.ErrNotFound):
 			p.log.Warn("cannot look up a job: trying again", "job", j.id.Short(), "err", err)
 			if err := execute.Sleep(ctx, time.Second); err != nil {
 				return err
@@ -258,15 +266,18 @@ func (p *Provider) refuseLocked(j *job, why string, final bool) {
 }
 
 // assigned takes an assignment from its indexer.
-func (p *Provider) assigned(from sign.PublicKey, m *wire.Assign) {
+func (p *Provider) assigned(ctx context.Context, from sign.PublicKey, m *wire.Assign) {
 	// The one dear check needs no lock: whose job it is, is looked up below.
 	signed := m.Assignment.Verify(from)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	j, ok := p.jobs[m.Assignment.Job]
-	if !ok || j.spec.Indexer != from {
+	if ok && j.indexer != from && signed == nil && p.claimLocked(ctx, j, from, nil, func() { p.assigned(ctx, from, m) }) {
+		return
+	}
+	if !ok || j.indexer != from {
 		p.log.Warn("assignment of an unknown job", "job", m.Assignment.Job.Short())
-		stub := &job{id: m.Assignment.Job, spec: work.JobSpec{Indexer: from}}
+		stub := &job{id: m.Assignment.Job, indexer: from}
 		p.rejectLocked(stub, &m.Assignment, m.Assignment.Ranges, "the job was not introduced", false)
 		return
 	}
@@ -304,7 +315,7 @@ func (p *Provider) acceptLocked(j *job, m *wire.Assign) {
 		return // sent again after a reconnect
 	}
 	fresh := j.have.missing(a.Ranges)
-	if len(fresh) == 0 {
+	if len(fresh) == 0 && !j.renewsLocked(a) {
 		return
 	}
 	if why := p.closedWhyLocked(); why != "" {
@@ -315,16 +326,17 @@ func (p *Provider) acceptLocked(j *job, m *wire.Assign) {
 		p.rejectLocked(j, a, fresh, fmt.Sprintf("%d items wait here already", p.queued), false)
 		return
 	}
-	as := &assign{id: p.nextID.Add(1), job: j, a: *a, bytes: raw, todo: fresh}
+	as := &assign{id: p.nextID.Add(1), job: j, a: *a, by: j.indexer, bytes: raw, todo: fresh}
 	if err := p.saveAssign(as); err != nil {
 		p.rejectLocked(j, a, fresh, err.Error(), false)
 		return
 	}
 	j.byBytes[h] = true
-	j.assigns = append(j.assigns, as)
 	j.have.add(fresh)
 	j.queued += fresh.Len()
 	p.queued += fresh.Len()
+	j.renewLocked(as)
+	j.assigns = append(j.assigns, as)
 	p.giveWayLocked()
 	if j.flush {
 		j.flush = false
@@ -379,7 +391,7 @@ func (p *Provider) dropped(from sign.PublicKey, m *wire.Items) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	j, ok := p.jobs[m.Job]
-	if !ok || j.spec.Indexer != from {
+	if !ok || j.indexer != from {
 		return
 	}
 	j.pending = slices.DeleteFunc(j.pending, func(w wire.Assign) bool { return len(w.Assignment.Ranges.Minus(m.Items)) == 0 })
@@ -394,7 +406,7 @@ func (p *Provider) dropped(from sign.PublicKey, m *wire.Items) {
 func (p *Provider) flushed(from sign.PublicKey, m *wire.Items) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if j, ok := p.jobs[m.Job]; ok && j.spec.Indexer == from && !j.flush {
+	if j, ok := p.jobs[m.Job]; ok && j.indexer == from && !j.flush {
 		j.flush = true
 		p.logIf(p.saveJob(j))
 		nudge(p.batchSoon)
@@ -403,7 +415,7 @@ func (p *Provider) flushed(from sign.PublicKey, m *wire.Items) {
 
 // rejectLocked tells the indexer that items will not be run here.
 func (p *Provider) rejectLocked(j *job, a *work.Assignment, items work.RangeSet, why string, refused bool) {
-	s := p.sessions[j.spec.Indexer]
+	s := p.sessions[j.indexer]
 	if s == nil || len(items) == 0 || j.commons {
 		return
 	}

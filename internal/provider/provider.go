@@ -66,7 +66,10 @@ type Config struct {
 	MaxQueuedItems uint64        // assigned and not yet run, over all jobs; more are refused; 1,048,576
 	MaxJobs        int           // served at once; 1,024
 	Retain         time.Duration // how long a closed job's records stay; 10 min
-	Poll           time.Duration // how often an open batch asks the chain without an event; 10 s
+	// RetainUndelivered is how long they stay of results that the job's indexer may not
+	// have: the client may name another one; a day.
+	RetainUndelivered time.Duration
+	Poll              time.Duration // how often an open batch asks the chain without an event; 10 s
 
 	// Own reports a client that this provider works for off the chain, in tier
 	// none, unpaid; nil: nobody.
@@ -112,6 +115,7 @@ type Provider struct {
 	yield    map[*piece]context.CancelFunc // commons pieces that run
 	sessions map[sign.PublicKey]*session
 	batches  map[work.BatchID]*batch // not yet final
+	claims   int                     // peers' claims to jobs that are being looked up
 	stopped  bool
 }
 
@@ -179,6 +183,7 @@ func (c *Config) defaults() {
 	c.MaxQueuedItems = or(c.MaxQueuedItems, 1<<20)
 	c.MaxJobs = or(c.MaxJobs, 1024)
 	c.Retain = or(c.Retain, 10*time.Minute)
+	c.RetainUndelivered = max(or(c.RetainUndelivered, 24*time.Hour), c.Retain)
 	c.Poll = or(c.Poll, 10*time.Second)
 }
 

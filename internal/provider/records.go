@@ -31,6 +31,7 @@ const kinds = "jacxb"
 const (
 	jobFlush   = 1
 	jobCommons = 2
+	jobMoved   = 4 // the key of its indexer follows
 )
 
 func (p *Provider) saveJob(j *job) error {
@@ -42,6 +43,9 @@ func (p *Provider) saveJob(j *job) error {
 	if j.commons {
 		flags |= jobCommons
 	}
+	if j.indexer != j.spec.Indexer {
+		flags |= jobMoved
+	}
 	e.U8(flags)
 	e.ByteString(j.spec.Encode())
 	e.U32(uint32(len(j.holders)))
@@ -49,11 +53,14 @@ func (p *Provider) saveJob(j *job) error {
 		e.Raw(h.Key[:])
 		e.Strings(h.Addrs)
 	}
+	if flags&jobMoved != 0 {
+		e.Raw(j.indexer[:])
+	}
 	return p.lazily(key('j', j.id), e.Bytes())
 }
 
 func (p *Provider) saveAssign(as *assign) error {
-	return p.lazily(key('a', as.job.id, as.id), as.bytes)
+	return p.lazily(key('a', as.job.id, as.id), append(as.by[:], as.bytes...))
 }
 
 func (p *Provider) saveDrop(j *job, items work.RangeSet) error {
@@ -199,10 +206,14 @@ func (p *Provider) load() error {
 			copy(k[:], d.Raw(32))
 			holders = append(holders, p2p.Peer{Key: k, Addrs: d.Strings(16, 256)})
 		}
+		var moved sign.PublicKey
+		if flags&jobMoved != 0 {
+			copy(moved[:], d.Raw(32))
+		}
 		if err := d.Done(); err != nil {
 			return fmt.Errorf("job: %w: %v", execute.ErrDamaged, err)
 		}
-		if flags > jobFlush|jobCommons {
+		if flags > jobFlush|jobCommons|jobMoved {
 			return fmt.Errorf("job of unknown kind %d: %w", flags, execute.ErrDamaged)
 		}
 		spec, err := work.DecodeJobSpec(raw)
@@ -211,6 +222,9 @@ func (p *Provider) load() error {
 		}
 		j := newJob(*spec, holders)
 		j.flush, j.commons = flags&jobFlush != 0, flags&jobCommons != 0
+		if flags&jobMoved != 0 {
+			j.indexer = moved
+		}
 		p.jobs[j.id] = j
 		return nil
 	})
@@ -239,11 +253,17 @@ func (p *Provider) loadJob(j *job) error {
 		})
 	}
 	err := each('a', func(id uint64, v []byte) error {
+		var by sign.PublicKey
+		if len(v) < len(by) {
+			return execute.ErrDamaged
+		}
+		copy(by[:], v)
+		v = v[len(by):]
 		a, err := work.DecodeAssignment(v)
 		if err != nil {
 			return err
 		}
-		as := &assign{id: id, job: j, a: *a, bytes: slices.Clone(v), todo: a.Ranges}
+		as := &assign{id: id, job: j, a: *a, by: by, bytes: slices.Clone(v), todo: a.Ranges}
 		assigns[id] = as
 		j.assigns = append(j.assigns, as)
 		j.byBytes[work.Sum("gotong/provider/assignment", as.bytes)] = true
@@ -305,6 +325,9 @@ func (p *Provider) loadJob(j *job) error {
 		if !j.commons {
 			p.queued += as.todo.Len()
 		}
+	}
+	for _, as := range j.assigns {
+		j.renewLocked(as)
 	}
 	for _, c := range j.chunks {
 		if c.batch == nil && len(c.items) > 0 && !j.offChain {

@@ -95,9 +95,9 @@ func (s *session) livedUntil(now time.Time) time.Time {
 	return s.over
 }
 
-// delivered reports whether the indexer surely has the chunk.
+// delivered reports whether the job's indexer surely has the chunk.
 func (c *chunk) delivered(now time.Time) bool {
-	return c.sent != nil && c.sent.livedUntil(now).Sub(c.sentAt) >= c.takes()
+	return c.sent != nil && c.sent.peer == c.as.job.indexer && c.sent.livedUntil(now).Sub(c.sentAt) >= c.takes()
 }
 
 // takes is how long its indexer may need for a chunk and the outputs that did not
@@ -178,13 +178,8 @@ func (p *Provider) attach(s *session) bool {
 	p.sessions[s.peer] = s
 	now := time.Now()
 	for _, j := range p.jobs {
-		if j.spec.Indexer != s.peer {
-			continue
-		}
-		for _, c := range j.chunks {
-			if !c.lost && !c.delivered(now) {
-				s.push(outgoing{job: j.id, chunk: c})
-			}
+		if j.indexer == s.peer {
+			p.replayLocked(j, s, now)
 		}
 	}
 	return true
@@ -216,11 +211,13 @@ func (p *Provider) receive(ctx context.Context, s *session) error {
 				p.log.Warn("job not taken", "err", err)
 			}
 		case f.Assign != nil:
-			p.assigned(s.peer, f.Assign)
+			p.assigned(ctx, s.peer, f.Assign)
 		case f.Flush != nil:
 			p.flushed(s.peer, f.Flush)
 		case f.Drop != nil:
 			p.dropped(s.peer, f.Drop)
+		case f.Resume != nil:
+			p.resumed(ctx, s, *f.Resume)
 		case f.Ping != nil:
 			s.push(outgoing{frame: wire.EncodePing(wire.KindPong, *f.Ping)})
 		}

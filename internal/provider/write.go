@@ -225,7 +225,7 @@ func (p *Provider) report(made []written) {
 				nudge(p.batchSoon)
 			}
 		}
-		if s := p.sessions[j.spec.Indexer]; s != nil {
+		if s := p.sessions[j.indexer]; s != nil {
 			s.push(outgoing{job: j.id, chunk: m.chunk, frame: m.frame})
 		}
 	}

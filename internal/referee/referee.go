@@ -69,7 +69,7 @@ func New(cfg Config) (*Referee, error) {
 	}
 	if cfg.Holders == nil {
 		cfg.Holders = func(_ context.Context, j *lifecycle.Job, _ *lifecycle.Batch) []p2p.Peer {
-			return []p2p.Peer{{Key: j.Spec.Indexer}}
+			return []p2p.Peer{{Key: j.Indexer().Key}}
 		}
 	}
 	r := &Referee{cfg: cfg}

@@ -27,17 +27,18 @@ const (
 	OpRelease Op = "release" // Answer.Release: signature that nothing of the job is outstanding; refused while something is
 	OpForget  Op = "forget"  // the client has all it wants: blobs of the job may go
 	OpPing    Op = "ping"    // nothing but Done, at once: it measures the round trip
+	OpStandby Op = "standby" // keep a copy of Request.Job's program, list and inputs, from Request.Holders, to take the job over if its indexer dies
 )
 
 // Request is one request.
 type Request struct {
 	Op    Op            `json:"op"`
 	Job   work.JobID    `json:"job,omitzero"`
-	Spec  []byte        `json:"spec,omitempty"` // OpAccept: JobSpec.Encode
+	Spec  []byte        `json:"spec,omitempty"` // OpAccept, OpStandby: JobSpec.Encode
 	Chunk Chunk         `json:"chunk,omitzero"` // OpAccept
 	Items work.RangeSet `json:"items,omitempty"`
 	Grant *Grant        `json:"grant,omitempty"` // needed for jobs whose spec names a client key
-	// Holders, with OpAccept, serve the program and the inputs besides the indexer.
+	// Holders serve the program and the inputs: with OpAccept besides the indexer.
 	Holders []p2p.Peer `json:"holders,omitempty"`
 }
 
@@ -141,8 +142,10 @@ type Status struct {
 	Owner     work.Address   `json:"owner"`
 	Providers int            `json:"providers"` // with a valid offer
 	Jobs      int            `json:"jobs"`      // being served
-	Ready     bool           `json:"ready"`     // a job posted now would be served
-	Why       string         `json:"why,omitempty"`
+	// FeePermille is what it asks, in thousandths of a batch's pay and on top of it.
+	FeePermille uint32 `json:"fee_permille"`
+	Ready       bool   `json:"ready"` // a job posted now would be served
+	Why         string `json:"why,omitempty"`
 }
 
 // Answer is one frame of an answer. JSON, except that frames of updates may be

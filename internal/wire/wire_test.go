@@ -40,6 +40,7 @@ func frames() map[string]struct {
 	a := wire.Assign{Assignment: work.Assignment{Chain: "c", Job: work.Hash{4}, Provider: "prov", Attempt: 1, Ranges: work.RangeSet{{Lo: 0, Hi: 9}}, Price: 3, ExpiresHeight: 8}, Chunk: 4}
 	a.Assignment.Sign(key(1))
 	it := wire.Items{Job: work.Hash{5}, Items: work.RangeSet{{Lo: 1, Hi: 2}, {Lo: 4, Hi: 9}}}
+	held := wire.Held{Assignment: a.Assignment, Items: work.RangeSet{{Lo: 2, Hi: 5}}}
 	r := receipt()
 	raw := wire.EncodeReceipt(r, key(3))
 	h := wire.Hello{Chain: "c", Account: "prov"}
@@ -53,6 +54,8 @@ func frames() map[string]struct {
 		"flush":   {wire.EncodeItems(wire.KindFlush, wire.Items{Job: work.Hash{5}}), wire.Frame{Flush: &wire.Items{Job: work.Hash{5}}}},
 		"drop":    {wire.EncodeItems(wire.KindDrop, it), wire.Frame{Drop: &it}},
 		"receipt": {raw, wire.Frame{Receipt: r}},
+		"resume":  {wire.EncodeResume(work.Hash{5}), wire.Frame{Resume: new(work.Hash{5})}},
+		"held":    {wire.EncodeHeld(held), wire.Frame{Held: &held}},
 		"ping":    {wire.EncodePing(wire.KindPing, 1<<60+1), wire.Frame{Ping: new(uint64(1<<60 + 1))}},
 		"pong":    {wire.EncodePing(wire.KindPong, 7), wire.Frame{Pong: new(uint64(7))}},
 	}
@@ -174,6 +177,10 @@ func FuzzDecode(f *testing.F) {
 			again = wire.EncodeItems(wire.KindDrop, *fr.Drop)
 		case fr.Receipt != nil:
 			again = wire.EncodeReceipt(fr.Receipt, key(3))
+		case fr.Resume != nil:
+			again = wire.EncodeResume(*fr.Resume)
+		case fr.Held != nil:
+			again = wire.EncodeHeld(*fr.Held)
 		case fr.Ping != nil:
 			again = wire.EncodePing(wire.KindPing, *fr.Ping)
 		case fr.Pong != nil:

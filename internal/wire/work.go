@@ -20,6 +20,8 @@ const (
 	KindFlush                   // indexer: no more items of a job for now: commit what there is
 	KindDrop                    // indexer: stop running these items (cancelled job)
 	KindReceipt                 // provider: signed results and failures
+	KindResume                  // indexer: it has taken a job over: say what you hold of it; provider: that was all
+	KindHeld                    // provider: an assignment of an earlier indexer that it works on; receipts follow
 )
 
 // The frames that measure a stream's round trip.
@@ -56,6 +58,13 @@ type Assign struct {
 type Items struct {
 	Job   work.JobID
 	Items work.RangeSet
+}
+
+// Held shows an assignment that an earlier indexer of a job signed, and which of its
+// items are queued, running or done here.
+type Held struct {
+	Assignment work.Assignment
+	Items      work.RangeSet
 }
 
 // Receipt reports items, signed by the provider's peer key. Inline holds the
@@ -136,6 +145,23 @@ func EncodeItems(k Kind, it Items) []byte {
 	return e.Bytes()
 }
 
+// EncodeResume gives a frame.
+func EncodeResume(job work.JobID) []byte {
+	var e work.Encoder
+	e.U8(uint8(KindResume))
+	e.Hash(job)
+	return e.Bytes()
+}
+
+// EncodeHeld gives a frame.
+func EncodeHeld(h Held) []byte {
+	var e work.Encoder
+	e.U8(uint8(KindHeld))
+	e.ByteString(h.Assignment.Encode())
+	h.Items.Encode(&e)
+	return e.Bytes()
+}
+
 // EncodePing gives a frame of KindPing or KindPong.
 func EncodePing(k Kind, number uint64) []byte {
 	var e work.Encoder
@@ -185,6 +211,8 @@ type Frame struct {
 	Flush   *Items
 	Drop    *Items
 	Receipt *Receipt
+	Resume  *work.JobID
+	Held    *Held
 	Ping    *uint64
 	Pong    *uint64
 }
@@ -216,6 +244,10 @@ func Decode(b []byte, from sign.PublicKey) (Frame, error) {
 		f.Drop = &Items{d.Hash(), work.DecodeRangeSet(d, 1<<16)}
 	case KindReceipt:
 		return decodeReceipt(b[1:], from)
+	case KindResume:
+		f.Resume = new(d.Hash())
+	case KindHeld:
+		return decodeHeld(d)
 	case KindPing:
 		f.Ping = new(d.U64())
 	case KindPong:
@@ -224,6 +256,21 @@ func Decode(b []byte, from sign.PublicKey) (Frame, error) {
 		return Frame{}, fmt.Errorf("%w: unknown frame %d", work.ErrMalformed, k)
 	}
 	return f, d.Done()
+}
+
+func decodeHeld(d *work.Decoder) (Frame, error) {
+	raw, items := d.ByteString(1<<20), work.DecodeRangeSet(d, 1<<16)
+	if err := d.Done(); err != nil {
+		return Frame{}, err
+	}
+	a, err := work.DecodeAssignment(raw)
+	if err != nil {
+		return Frame{}, err
+	}
+	if len(items) == 0 || len(items.Minus(a.Ranges)) > 0 {
+		return Frame{}, fmt.Errorf("%w: held items that were not assigned", work.ErrMalformed)
+	}
+	return Frame{Held: &Held{*a, items}}, nil
 }
 
 func decodeJob(d *work.Decoder) (Frame, error) {
