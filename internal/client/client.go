@@ -60,6 +60,13 @@ type Config struct {
 	// Indexer says where the indexer is now. It is asked before every connection:
 	// a network that was started again answers at other addresses.
 	Indexer func() (p2p.Peer, error)
+	// Where finds addresses of another indexer of the chain; nil: Net knows them.
+	Where func(sign.PublicKey) []string
+	// MoveAfter is how long the indexer of this client's job may be silent before Watch
+	// names another; 30 s if zero.
+	MoveAfter time.Duration
+	// Stay keeps this client's jobs with their indexer, whatever it does.
+	Stay bool
 	// IndexerOwner is the account behind the indexer, named in jobs.
 	IndexerOwner work.Address
 	// Profile is the version of the execution profile that jobs name.
@@ -87,8 +94,10 @@ type Client struct {
 	store   *store
 	fetcher *blob.NetFetcher
 
-	mu   sync.Mutex // guards jobs
-	jobs map[work.JobID]material
+	mu      sync.Mutex // guards the three below
+	jobs    map[work.JobID]material
+	indexed map[work.JobID]sign.PublicKey // who indexes them, as the chain said last
+	posted  map[work.JobID]Request        // by this process: what they are made of is here
 }
 
 // New makes a client; Close it. The network stays the caller's.
@@ -114,7 +123,7 @@ func New(c Config) (*Client, error) {
 	}
 	s := newStore(dir)
 	return &Client{cfg: c, log: c.Log, store: s, fetcher: blob.NewFetcher(c.Net, s, blob.FetcherOptions{Log: c.Log}),
-		jobs: map[work.JobID]material{}}, nil
+		jobs: map[work.JobID]material{}, indexed: map[work.JobID]sign.PublicKey{}, posted: map[work.JobID]Request{}}, nil
 }
 
 // Close ends fetching and drops what was fetched.
@@ -125,8 +134,16 @@ func (c *Client) Account() work.Address { return c.cfg.Account }
 
 // Status asks the indexer about itself.
 func (c *Client) Status(ctx context.Context) (*wire.Status, error) {
+	p, err := c.cfg.Indexer()
+	if err != nil {
+		return nil, err
+	}
+	return c.statusOf(ctx, p)
+}
+
+func (c *Client) statusOf(ctx context.Context, p p2p.Peer) (*wire.Status, error) {
 	var st *wire.Status
-	err := c.ask(ctx, &wire.Request{Op: wire.OpStatus}, func(a *wire.Answer) error { st = a.Status; return nil })
+	err := c.askAt(ctx, p, &wire.Request{Op: wire.OpStatus}, func(a *wire.Answer) error { st = a.Status; return nil })
 	if err == nil && st == nil {
 		err = fmt.Errorf("%w: a status without content", ErrRemote)
 	}
@@ -183,19 +200,38 @@ func (c *Client) Standings(ctx context.Context) ([]Standing, error) {
 // maxOffers bounds what an indexer may list.
 const maxOffers = 1 << 20
 
-// ask sends one request and gives each answer to f until the last.
+// ask sends one request to the indexer of its job and gives each answer to f until
+// the last. If the job has another indexer meanwhile, that one is asked.
 func (c *Client) ask(ctx context.Context, r *wire.Request, f func(*wire.Answer) error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return c.stream(ctx, r, f)
+	err := c.stream(ctx, r, f)
+	if err == nil || r.Job.IsZero() || !errors.Is(err, ErrRemote) && !errors.Is(err, p2p.ErrUnreachable) {
+		return err
+	}
+	if moved, _ := c.refresh(ctx, r.Job); moved {
+		return c.stream(ctx, r, f)
+	}
+	return err
+}
+
+// askAt is ask of one peer.
+func (c *Client) askAt(ctx context.Context, peer p2p.Peer, r *wire.Request, f func(*wire.Answer) error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return c.streamAt(ctx, peer, r, f)
 }
 
 // stream is ask without a bound of time.
 func (c *Client) stream(ctx context.Context, r *wire.Request, f func(*wire.Answer) error) error {
-	peer, err := c.cfg.Indexer()
+	peer, err := c.indexerOf(ctx, r.Job)
 	if err != nil {
 		return err
 	}
+	return c.streamAt(ctx, peer, r, f)
+}
+
+func (c *Client) streamAt(ctx context.Context, peer p2p.Peer, r *wire.Request, f func(*wire.Answer) error) error {
 	s, err := c.cfg.Net.Dial(ctx, peer, p2p.ProtocolClient)
 	if err != nil {
 		return fmt.Errorf("indexer: %w", err)

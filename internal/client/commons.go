@@ -61,7 +61,7 @@ func (c *Client) PlanCommons(ctx context.Context, r Request) (*Plan, error) {
 // governance. It gives the number of the proposal, 0 if the chain does not tell it.
 func (c *Client) ProposeCommons(ctx context.Context, r Request, p *Plan, title string, deposit work.Amount) (uint64, error) {
 	id := c.Remember(p.Spec, r.List)
-	if err := c.push(ctx, r); err != nil {
+	if err := c.push(ctx, c.at(p.Spec.Indexer), r); err != nil {
 		return 0, err
 	}
 	msg := ledger.Propose{Title: title, Message: ledger.ApproveCommons{Spec: p.Spec}, Deposit: deposit}

@@ -90,13 +90,10 @@ func (c *Client) with(ctx context.Context, bs []work.BlobID, f func() error) err
 func (c *Client) fetch(ctx context.Context, bs []work.BlobID) error {
 	wait := firstWait
 	for try := 0; len(bs) > 0; try++ {
-		peer, err := c.cfg.Indexer()
-		if err != nil {
-			return err
-		}
-		err = c.fetcher.FetchMany(ctx, bs, []p2p.Peer{peer})
+		peers := c.sources()
+		err := c.fetcher.FetchMany(ctx, bs, peers)
 		if err != nil && ctx.Err() == nil && c.cfg.Holders != nil { // others may have what it does not give
-			err = c.fetcher.FetchMany(ctx, bs, append([]p2p.Peer{peer}, c.cfg.Holders()...))
+			err = c.fetcher.FetchMany(ctx, bs, append(peers, c.cfg.Holders()...))
 		}
 		if err == nil || ctx.Err() != nil || !errors.Is(err, p2p.ErrUnreachable) || try == 5 {
 			return err

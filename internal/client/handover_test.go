@@ -14,6 +14,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/runtime"
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -232,8 +233,83 @@ func TestJobOutlivesIndexerAndClient(t *testing.T) {
 	if by["owner"] == 0 || by["heir"] == 0 {
 		t.Errorf("batches by indexer: %v", by)
 	}
-	later := w.clientWith("client", func(cfg *client.Config) {
-		cfg.Indexer = func() (p2p.Peer, error) { return h.net.Self(), nil }
-	})
+	// It comes back, and knows of the dead indexer only.
+	later := w.clientWith("client", func(cfg *client.Config) { cfg.Where = where })
 	rightResults(t, later, id, n)
+}
+
+// An indexer dies after it has handed out everything: the providers finish and are
+// paid, and nobody has the results. The client comes back and names another indexer,
+// which collects them.
+func TestResultsOutliveIndexer(t *testing.T) {
+	t.Parallel()
+	const n = 60
+	w := newWorld(t, takeovers)
+	w.indexer()
+	peers := w.crew(func() runtime.Runtime { return &slow{took: 20 * time.Millisecond} })
+	c := w.client("client", nil)
+	w.ready(c, 3)
+	w.submit("owner", ledger.Send{To: "heir", Amount: 1000 * gtg})
+	w.heirTo("heir", 0, peers...)
+	id, err := c.Post(t.Context(), request(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for counts := (wire.Counts{Waiting: 1}); counts.Waiting > 0; {
+		if _, counts, err = c.Explain(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.stopped()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.ended(id)
+	later := w.clientWith("client", func(cfg *client.Config) { cfg.Where = where })
+	rightResults(t, later, id, n)
+}
+
+// An indexer that takes the blobs of a job and refuses the job stops nobody: the same
+// escrow serves with another one.
+func TestRefusingIndexer(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	w := newWorld(t, takeovers)
+	w.indexer()
+	w.crew(func() runtime.Runtime { return &toy{} })
+	w.submit("owner", ledger.Send{To: "refuser", Amount: 1000 * gtg})
+	key := newKey(t)
+	w.submit("refuser", ledger.Register{Role: lifecycle.RoleIndexer, Peer: key.Public(), Bond: 5 * gtg})
+	net, blobs := w.hub.New(key), blob.NewMem()
+	t.Cleanup(func() { net.Close() })
+	net.Handle(p2p.ProtocolBlob, blob.Server(blobs, blob.ServerOptions{AcceptPush: func(sign.PublicKey, work.BlobID) bool { return true }}))
+	net.Handle(p2p.ProtocolClient, func(_ context.Context, s p2p.Stream) {
+		defer s.Close()
+		raw, err := s.Receive()
+		if err != nil {
+			return
+		}
+		a := &wire.Answer{Done: true, Error: "no"}
+		if r, err := wire.DecodeRequest(raw); err == nil && r.Op == wire.OpStatus {
+			a = &wire.Answer{Done: true, Status: &wire.Status{Chain: chainID, Key: key.Public(), Owner: "refuser", Ready: true}}
+		}
+		if b, err := wire.EncodeJSON(a); err == nil && s.Send(b) == nil {
+			_ = s.Flush()
+		}
+	})
+	c := w.clientWith("client", func(cfg *client.Config) { cfg.Where = where })
+	w.ready(c, 3)
+	r := request(n)
+	r.Indexer = "refuser"
+	id, err := c.Post(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.Watch(t.Context(), id, nil)
+	if err != nil || out.Verified.Len() != n {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	if j := w.ended(id); j.Indexer().Owner != "owner" || len(j.Signers()) != 2 {
+		t.Errorf("the job's indexers: %+v", j.Signers())
+	}
 }

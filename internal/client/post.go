@@ -42,6 +42,10 @@ type Request struct {
 	// FuelPerItem is what an item is expected to use; 0: Limits.Fuel.
 	FuelPerItem work.Fuel
 
+	// Indexer is the account behind the indexer that gets the job: AnyIndexer lets the
+	// client choose, and has another one stand by; empty: the client's usual one.
+	Indexer work.Address
+
 	Chunk          wire.Chunk
 	MaxCopies      uint32 // paid copies of an item; 0: 2
 	DeadlineBlocks int64  // from now; 0: the chain's longest, at most a day of half seconds
@@ -73,6 +77,8 @@ type Plan struct {
 	Excluded map[string]int   `json:"excluded"`
 	Expected work.Amount      `json:"expected"` // of the work, at the median price
 	Checks   work.Amount      `json:"checks"`   // expected cost of its checks
+	Indexer  Indexer          `json:"-"`
+	Others   []Indexer        `json:"-"` // that would serve it too
 	Ready    *wire.Status     `json:"indexer"`
 	Readers  Readers          `json:"readers"`
 	// Why says in one line which offers fit and why the others do not.
@@ -96,9 +102,10 @@ func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{}
-	if p.Ready, err = c.Status(ctx); err != nil {
+	if p.Indexer, p.Others, err = c.choose(ctx, &r); err != nil {
 		return nil, err
 	}
+	p.Ready = p.Indexer.Status
 	if p.Params, err = c.cfg.Ledger.Params(ctx); err != nil {
 		return nil, err
 	}
@@ -120,8 +127,9 @@ func (c *Client) Plan(ctx context.Context, r Request) (*Plan, error) {
 	p.Spec = work.JobSpec{
 		Chain: c.cfg.Chain, Client: c.cfg.Account, Nonce: nonce(), ClientKey: c.publicKey(),
 		Program: program, Profile: c.cfg.Profile, Items: work.BlobOf(r.List.Encode()), ItemCount: r.List.Len(), Limits: r.Limits, Seed: r.Seed,
-		Tier: r.Tier, MaxPrice: r.MaxPrice, Indexer: p.Ready.Key, IndexerOwner: c.cfg.IndexerOwner, MaxCopies: r.MaxCopies,
-		Place: r.Place,
+		Tier: r.Tier, MaxPrice: r.MaxPrice, Indexer: p.Indexer.Key, IndexerOwner: p.Indexer.Owner, IndexerPermille: p.Indexer.FeePermille,
+		MaxCopies: r.MaxCopies,
+		Place:     r.Place,
 	}
 	if p.Spec.MaxCopies == 0 {
 		p.Spec.MaxCopies = defaultCopies
@@ -236,6 +244,12 @@ func (p *Plan) setEscrow(r Request) error {
 	most, err := cost(r.Limits.Fuel, s.ItemCount*uint64(s.MaxCopies), s.MaxPrice)
 	if err != nil {
 		most = math.MaxUint64
+	}
+	if fee, err := work.MulDiv(expected, uint64(s.IndexerPermille), 1000); err == nil && expected <= math.MaxUint64-fee {
+		expected += fee
+	}
+	if fee, err := work.MulDiv(most, uint64(s.IndexerPermille), 1000); err == nil && most <= math.MaxUint64-fee {
+		most += fee
 	}
 	want, err := work.MulDiv(expected, escrowMargin, 1)
 	if err != nil {
@@ -355,7 +369,7 @@ func (c *Client) PostPlan(ctx context.Context, r Request, p *Plan) (work.JobID, 
 	if p.Ready != nil && !p.Ready.Ready {
 		return id, fmt.Errorf("%w: %s", ErrNotReady, p.Ready.Why)
 	}
-	if err := c.push(ctx, r); err != nil {
+	if err := c.push(ctx, c.at(p.Spec.Indexer), r); err != nil {
 		return id, err
 	}
 	if p.Spec.Tier != work.TierNone {
@@ -364,11 +378,26 @@ func (c *Client) PostPlan(ctx context.Context, r Request, p *Plan) (work.JobID, 
 		}
 		c.log.Info("job is posted", "job", id.Short(), "indexer", p.Spec.Indexer.String()[:12], "items", p.Spec.ItemCount)
 	}
-	err := c.handOver(ctx, &wire.Request{Op: wire.OpAccept, Job: id, Spec: p.Spec.Encode(), Chunk: r.Chunk, Holders: r.Holders})
+	c.mu.Lock()
+	c.posted[id] = r
+	c.mu.Unlock()
+	err := c.handOver(ctx, acceptRequest(&p.Spec, r))
+	if err != nil && ctx.Err() == nil && !c.cfg.Stay && p.Spec.Tier != work.TierNone {
+		c.log.Warn("the indexer does not serve the job: looking for another", "job", id.Short(), "indexer", p.Spec.IndexerOwner, "err", err)
+		if _, moved := c.Move(ctx, id); moved == nil {
+			return id, nil
+		}
+	}
 	if err != nil {
 		return id, &Posted{id, err}
 	}
+	c.standBy(ctx, &p.Spec, p.Others)
 	return id, nil
+}
+
+// acceptRequest asks an indexer to serve a job.
+func acceptRequest(s *work.JobSpec, r Request) *wire.Request {
+	return &wire.Request{Op: wire.OpAccept, Job: s.ID(), Spec: s.Encode(), Chunk: r.Chunk, Holders: r.Holders}
 }
 
 // Posted reports that something failed after the job was posted: the job exists.
@@ -383,9 +412,9 @@ func (p *Posted) Error() string { return fmt.Sprintf("job %s is posted, but: %v"
 // Unwrap gives the cause.
 func (p *Posted) Unwrap() error { return p.Err }
 
-// push sends program, list and inputs to the indexer, which asks only for what it
+// push sends program, list and inputs to an indexer, which asks only for what it
 // has not got.
-func (c *Client) push(ctx context.Context, r Request) error {
+func (c *Client) push(ctx context.Context, peer p2p.Peer, r Request) error {
 	all := maps.Clone(r.Sources)
 	if all == nil {
 		all = Sources{}
@@ -407,10 +436,6 @@ func (c *Client) push(ctx context.Context, r Request) error {
 	need = slices.DeleteFunc(need, func(b work.BlobID) bool { return b == emptyBlob })
 	c.store.hold(all)
 	defer c.store.release(slices.Collect(maps.Keys(all)))
-	peer, err := c.cfg.Indexer()
-	if err != nil {
-		return err
-	}
 	if err := blob.Push(ctx, c.cfg.Net, peer, c.store, need); err != nil {
 		return fmt.Errorf("send program and inputs to the indexer: %w", err)
 	}

@@ -94,9 +94,14 @@ func (w *watch) run(ctx context.Context) (*Outcome, error) {
 		case err == nil:
 			return w.finish(ctx)
 		case errors.Is(err, ErrRemote):
-			if refused++; refused > 3 {
-				return nil, err
-			}
+			refused++
+		}
+		moved, merr := w.c.follow(ctx, w.v.id, refused > 3 || time.Since(w.heard) > w.c.cfg.moveAfter(), &w.v.spec)
+		switch {
+		case moved:
+			w.heard, refused, wait = time.Now(), 0, firstWait
+		case refused > 3:
+			return nil, errors.Join(err, merr)
 		}
 		if w.heard != before {
 			wait = firstWait
@@ -273,10 +278,18 @@ func (c *Client) Describe(ctx context.Context, id work.JobID) (*work.JobSpec, *w
 	if err != nil {
 		return nil, nil, fmt.Errorf("job %s: %w", id.Short(), err)
 	}
+	c.setIndexer(id, j.Indexer().Key)
 	if j.Spec.Items.Size > maxListBytes {
 		return nil, nil, fmt.Errorf("job %s: item list of %d bytes: %w", id.Short(), j.Spec.Items.Size, blob.ErrTooLarge)
 	}
 	b, err := c.Bytes(ctx, j.Spec.Items)
+	if err != nil && errors.Is(err, p2p.ErrUnreachable) {
+		if moved, merr := c.follow(ctx, id, true, &j.Spec); moved {
+			b, err = c.bytesSoon(ctx, j.Spec.Items)
+		} else {
+			err = errors.Join(err, merr)
+		}
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("item list of job %s: %w", id.Short(), err)
 	}
@@ -298,6 +311,9 @@ func (c *Client) Remember(spec work.JobSpec, list *work.ItemList) work.JobID {
 	defer c.mu.Unlock()
 	id := spec.ID()
 	c.jobs[id] = material{&spec, list}
+	if _, ok := c.indexed[id]; !ok {
+		c.indexed[id] = spec.Indexer
+	}
 	return id
 }
 
