@@ -36,6 +36,7 @@ type jobView struct {
 	Cost     *costView     `json:"cost,omitempty"`
 	Deadline int64         `json:"deadline_height"`
 	Batches  int           `json:"batches"`
+	Indexers []string      `json:"indexers,omitempty"` // accounts of those it had, the present one last
 	Ended    *client.Ended `json:"ended,omitempty"`
 	Problem  string        `json:"problem,omitempty"` // why there are no counts
 }
@@ -60,6 +61,9 @@ func runJob(ctx context.Context, a *app, asJSON bool, arg string) error {
 			return err
 		}
 		v.Batches = len(ids)
+		for _, x := range j.Signers() {
+			v.Indexers = append(v.Indexers, string(x.Owner))
+		}
 	}
 	if _, counts, err := c.Explain(ctx, rec.Job); err != nil {
 		v.Problem = err.Error()
@@ -80,6 +84,12 @@ func runJob(ctx context.Context, a *app, asJSON bool, arg string) error {
 		row("outputs", "%s", v.Out)
 	}
 	row("items", "%d, tier %s", rec.Spec.ItemCount, rec.Spec.Tier)
+	if n := len(v.Indexers); n > 0 {
+		row("indexer", "%s", v.Indexers[n-1])
+		if n > 1 {
+			row("", "took it over from %s", v.Indexers[n-2])
+		}
+	}
 	if n := v.Counts; n != nil {
 		row("", "%d waiting, %d running, %d provisional, %d verified, %d failed", n.Waiting, n.Assigned, n.Provisional, n.Verified, n.Failed)
 		row("batches", "%d: %d settled, %d void", v.Batches, n.Settled, n.Void)

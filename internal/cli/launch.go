@@ -54,6 +54,7 @@ type launch struct {
 	dryRun   bool
 	fresh    bool
 	deadline time.Duration
+	indexer  work.Address // client.AnyIndexer, an account, or empty
 
 	began   time.Time
 	seconds float64 // the first item's, here; 0: unknown
@@ -281,6 +282,7 @@ func (l *launch) request(ctx context.Context, c *client.Client, rec *client.Reco
 	r := client.Request{
 		Program: client.FileSource(rec.Program), List: rec.List, Sources: rec.Sources(), Limits: rec.Spec.Limits, Seed: rec.Spec.Seed,
 		Tier: rec.Spec.Tier, Place: rec.Spec.Place, MaxPrice: rec.MaxPrice, Budget: rec.Budget, FuelPerItem: rec.Fuel, Chunk: rec.Chunk, MaxCopies: rec.Spec.MaxCopies,
+		Indexer: l.indexer,
 	}
 	if l.deadline > 0 {
 		pace, err := c.BlockTime(ctx)

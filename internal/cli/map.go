@@ -47,6 +47,7 @@ type mapOptions struct {
 	chunk     string
 	copies    uint32
 	deadline  time.Duration
+	indexer   string
 	memory    byteSize
 	maxFuel   fuelSize
 	maxOutput byteSize
@@ -92,6 +93,7 @@ func newMapCommand(a *app) *cobra.Command {
 	f.StringVar(&o.chunk, "chunk", "auto", "items handed out together: auto, auto:60s, or a number")
 	f.Uint32Var(&o.copies, "copies", 2, "paid copies of an item, for stragglers (1 to 8)")
 	f.DurationVar(&o.deadline, "deadline", 0, "after this long the job takes no more work, as 2h (default: a day)")
+	f.StringVar(&o.indexer, "indexer", "", "account of the indexer that gets the job, or any: the cheapest that answers (default: the home's)")
 	f.Var(&o.memory, "memory", "most linear memory of an item")
 	f.Var(&o.maxFuel, "max-fuel", "most fuel of an item; 1e9 is one work unit")
 	f.Var(&o.maxOutput, "max-output", "most output of an item: stdout, stderr and files together")
@@ -109,7 +111,7 @@ func runMap(ctx context.Context, a *app, o mapOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	l := &launch{a: a, rec: r, json: o.json, detach: o.detach, dryRun: o.dryRun, fresh: o.fresh, deadline: o.deadline}
+	l := &launch{a: a, rec: r, json: o.json, detach: o.detach, dryRun: o.dryRun, fresh: o.fresh, deadline: o.deadline, indexer: work.Address(o.indexer)}
 	return l.run(ctx)
 }
 
