@@ -206,16 +206,6 @@ func (p *Plan) setPrice(r Request, offers []Standing) error {
 	return nil
 }
 
-func compare(a, b work.Price) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // MedianPrice is the middle price of the offers that fit, or the floor if there is
 // none.
 func (p *Plan) MedianPrice() work.Price {

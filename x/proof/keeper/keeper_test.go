@@ -151,11 +151,12 @@ func TestEventDigest(t *testing.T) {
 	end := func(height int64) work.Hash {
 		t.Helper()
 		w.ctx = w.ctx.WithBlockHeight(height)
-		d, err := w.k.EventDigest(w.ctx, height)
+		_, err := w.k.EventDigest(w.ctx, height)
 		if err := errors.Join(err, w.k.EndBlock(w.ctx)); err != nil {
 			t.Fatal(err)
 		}
-		if d, err = w.k.EventDigest(w.ctx, height); err != nil {
+		d, err := w.k.EventDigest(w.ctx, height)
+		if err != nil {
 			t.Fatal(err)
 		}
 		return d
