@@ -18,6 +18,7 @@ var table = []row{
 	{"NAT", nat},
 	{"a lying node", lyingNode},
 	{"faults of machines", faults},
+	{"the indexer dies", indexerDies},
 	{"many light providers", lightProviders},
 }
 
