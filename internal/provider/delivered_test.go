@@ -16,7 +16,7 @@ func TestDeliveredTakesOutputs(t *testing.T) {
 		100: deliveredAfter, 30 << 20: deliveredAfter + 30*time.Second, 1 << 60: deliveredAfter + fetchedAfter,
 	} {
 		large.Size = size
-		c := newChunk(1, nil, []work.Result{{Index: 7, Output: work.Output{Files: []work.File{{Path: "r", Blob: large}}}}}, time.Now())
+		c := newChunk(1, &assign{job: &job{}}, []work.Result{{Index: 7, Output: work.Output{Files: []work.File{{Path: "r", Blob: large}}}}}, time.Now())
 		if c.takes() != want {
 			t.Errorf("%d bytes take %s, want %s", size, c.takes(), want)
 		}
