@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 SEEDS ?= 1000
 KEEPERS ?= 12
 
-.PHONY: all build demo test e2e check deps gen-check gen fuzz sim-long bench bench-keep adversaries install dist clean
+.PHONY: all build demo test e2e e2e-short check deps gen-check gen fuzz sim-long bench bench-keep adversaries install dist clean
 
 all: build
 
@@ -20,7 +20,9 @@ demo: build                  ## the main job on one machine, in under a minute o
 
 test: deps check             ## everything a change must pass
 	$(GO) test -timeout 30m $$($(GO) list ./... | grep -v /e2e/hosts)
-	$(GO) test -timeout 30m ./e2e/hosts    # by itself: its processes need the machine
+
+e2e-short: deps              ## a network of many hosts, the short form of each row; needs root
+	$(GO) test -timeout 30m -v ./e2e/hosts
 
 e2e: deps                    ## a network of many hosts, the full form of each row; needs root
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(GO) test -c -o "$$dir/hosts.test" ./e2e/hosts && \
