@@ -141,7 +141,9 @@ func newSmall(t *testing.T) *small {
 		s.join(x)
 		s.parts = append(s.parts, x)
 	}
-	s.l.Advance()
+	for range 2 { // until the checkers' bonds count
+		s.l.Advance()
+	}
 	return s
 }
 
