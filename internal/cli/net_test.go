@@ -1,13 +1,23 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/gotong-network/gotong/internal/localnet"
+	"github.com/gotong-network/gotong/internal/runtime/runtimetest"
 )
 
 // TestNetworkScripts runs the commands that need a network, all against one local
@@ -15,8 +25,10 @@ import (
 func TestNetworkScripts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	startNetwork(t, dir)
+	var logs lockedBuffer
+	startNetwork(t, dir, slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	set := setup(t)
+	t.Run("logs", func(t *testing.T) { testLogs(t, dir, &logs) })
 	// A subtest of its own, so that the network outlives the parallel scripts.
 	t.Run("scripts", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
@@ -31,9 +43,9 @@ func TestNetworkScripts(t *testing.T) {
 }
 
 // startNetwork runs a local network until the test ends.
-func startNetwork(t *testing.T, dir string) {
+func startNetwork(t *testing.T, dir string, log *slog.Logger) {
 	t.Helper()
-	n, err := localnet.Open(t.Context(), localnet.Options{Dir: dir, Providers: 2, Checkers: 2})
+	n, err := localnet.Open(t.Context(), localnet.Options{Dir: dir, Providers: 2, Checkers: 2, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,4 +64,72 @@ func startNetwork(t *testing.T, dir string) {
 			t.Errorf("the network: %v", err)
 		}
 	})
+}
+
+// testLogs follows one job by its id through the logs of every role, in order.
+func testLogs(t *testing.T, dir string, logs *lockedBuffer) {
+	module := filepath.Join(t.TempDir(), "ok.wasm")
+	if err := os.WriteFile(module, runtimetest.Module(nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs lockedBuffer
+	if code := Main(t.Context(), []string{"--home", dir, "--verbose", "--log-format", "json", "map", "--json", "--env", "FOR=logs", "--range", "1-9", "--", module},
+		strings.NewReader(""), &out, &errs); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	var sum mapSummary
+	if err := json.Unmarshal([]byte(out.String()), &sum); err != nil {
+		t.Fatal(err)
+	}
+	job := sum.Job[:12]
+	if lines := logLines(errs.String(), job); !slices.Contains(lines, "job is posted") {
+		t.Errorf("the client's log does not tell of job %s: %q", job, errs.String())
+	}
+	said := logLines(logs.String(), job)
+	for end := time.Now().Add(time.Minute); !slices.Contains(said, "batch paid") && time.Now().Before(end); said = logLines(logs.String(), job) {
+		time.Sleep(20 * time.Millisecond) // the provider hears of its pay after the client may
+	}
+	at := -1
+	for _, want := range []string{"job is served", "items handed out", "job is taken on", "batch committed", "check committed", "check revealed", "batch paid"} {
+		next := slices.Index(said, want)
+		if next < at {
+			t.Errorf("%q comes before what leads to it, or not at all: %q", want, said)
+		}
+		at = next
+	}
+	for _, want := range []string{"chain: job", "chain: batch"} {
+		if !slices.Contains(said, want) {
+			t.Errorf("the validator's log has no %q: %q", want, said)
+		}
+	}
+}
+
+// logLines are the messages about a job, in order.
+func logLines(log, job string) []string {
+	var out []string
+	for line := range strings.Lines(log) {
+		var l struct{ Msg, Job string }
+		if json.Unmarshal([]byte(line), &l) == nil && l.Job == job {
+			out = append(out, l.Msg)
+		}
+	}
+	return out
+}
+
+// lockedBuffer is written by many.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
