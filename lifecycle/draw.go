@@ -104,9 +104,8 @@ type candidate struct {
 
 // eligible are the checkers that may check the batch: registered before its
 // commit, with the bond of a checker, and owned by none of its parties or its job's
-// indexers. How many
-// checks they have open does not count: whoever could fill them up would choose
-// who is left.
+// indexers. How many checks they have open does not count: whoever could fill them
+// up would choose who is left.
 func (t *turn) eligible(checkers []*Party) []candidate {
 	var l []candidate
 	for _, q := range checkers {
