@@ -63,6 +63,7 @@ import (
 	upgradekeeper "github.com/cosmos/cosmos-sdk/x/upgrade/keeper"
 	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
+	"github.com/gotong-network/gotong/work"
 	"github.com/gotong-network/gotong/x/beacon"
 	beaconkeeper "github.com/gotong-network/gotong/x/beacon/keeper"
 	beacontypes "github.com/gotong-network/gotong/x/beacon/types"
@@ -115,6 +116,9 @@ type Options struct {
 	Snapshots Snapshots
 	// KeepBlocks is how many blocks CometBFT must keep, 0: all.
 	KeepBlocks uint64
+	// BlockWeight bounds the work of a block that this node proposes, in messages, and
+	// with it what waits in its mempool; 0: nothing but their bytes does.
+	BlockWeight int
 	// Upgrades beside those of this version: of tests.
 	Upgrades []Upgrade
 }
@@ -167,8 +171,20 @@ type App struct {
 	upgrades upgrader
 }
 
-// New wires the application over a database and loads its latest state.
-func New(o Options) (*App, error) {
+// New wires the application over a database and loads its latest state; without a
+// committed height the database is emptied first. The database is closed with the
+// application, or if there is an error: ErrUpgrade if this program is not the one that
+// the next block needs.
+func New(o Options) (_ *App, err error) {
+	end := o.DB.Close
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, end())
+		}
+	}()
+	if err := clearUncommitted(o.DB); err != nil {
+		return nil, err
+	}
 	// Codec.
 	account := address.NewBech32Codec(registrytypes.AddressPrefix)
 	validator := address.NewBech32Codec(registrytypes.AddressPrefix + "valoper")
@@ -190,9 +206,10 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	base := baseapp.NewBaseApp("gotong", o.Log, o.DB, txConfig.TxDecoder(), withSnapshots, baseapp.SetMinRetainBlocks(o.KeepBlocks),
+	base := baseapp.NewBaseApp("gotong", o.Log, wholeDB{o.DB}, txConfig.TxDecoder(), withSnapshots, baseapp.SetMinRetainBlocks(o.KeepBlocks),
 		baseapp.SetChainID(o.Chain), baseapp.SetIAVLCacheSize(iavlCacheNodes), baseapp.SetIAVLSyncPruning(true),
 		baseapp.SetPruning(pruningtypes.NewCustomPruningOptions(keepVersions, pruneInterval)))
+	end = base.Close // the database and the snapshots
 	base.SetInterfaceRegistry(interfaces)
 	base.SetTxEncoder(txConfig.TxEncoder())
 	keys := storetypes.NewKVStoreKeys(authtypes.StoreKey, banktypes.StoreKey, stakingtypes.StoreKey, distrtypes.StoreKey, slashingtypes.StoreKey,
@@ -278,17 +295,30 @@ func New(o Options) (*App, error) {
 	if err != nil {
 		return nil, fmt.Errorf("app: ante handler: %w", err)
 	}
+	g := newGate(o.BlockWeight, func(ctx sdk.Context, who sdk.AccAddress) bool {
+		if _, err := stakingK.GetValidator(ctx, sdk.ValAddress(who)); err == nil {
+			return true
+		}
+		bonded, err := registryK.HasBond(ctx, work.Address(who.String()))
+		return err == nil && bonded
+	})
 	base.MountKVStores(keys)
 	base.SetInitChainer(a.initChain)
-	base.SetPrepareProposal(beacon.Prepare(beaconK, o.VRF, txConfig.TxDecoder()))
+	base.SetPrepareProposal(beacon.Prepare(beaconK, o.VRF, txConfig.TxDecoder(), g.fill))
 	base.SetProcessProposal(beacon.Process(beaconK))
 	base.SetPreBlocker(a.preBlock)
 	base.SetBeginBlocker(m.BeginBlock)
-	base.SetAnteHandler(anteHandler)
+	base.SetAnteHandler(g.ante(anteHandler))
+	base.SetPrepareCheckStater(func(sdk.Context) { g.reset() })
 	base.SetBlockSTMTxRunner(beacon.Runner{Inner: txnrunner.NewDefaultRunner(txConfig.TxDecoder())})
 	base.SetEndBlocker(m.EndBlock)
 	if err := base.LoadLatestVersion(); err != nil {
 		return nil, fmt.Errorf("app: state: %w", err)
+	}
+	if h := base.LastBlockHeight(); h > 0 { // said now, not when other nodes have made a block
+		if _, err := a.upgrades.due(base.NewContext(true), h+1); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
 }

@@ -87,34 +87,44 @@ func newUpgrader(k *upgradekeeper.Keeper, m *module.Manager, c module.Configurat
 }
 
 // preBlock does the upgrade that is due, before anything else of the block, and
-// reports whether there was one. A program that lacks it, or that has one that is not
-// due yet, stops: it would make another state than the others.
+// reports whether there was one.
 func (u upgrader) preBlock(ctx sdk.Context) (done bool, err error) {
-	last, _, err := u.keeper.GetLastCompletedUpgrade(ctx)
-	if err != nil {
+	plan, err := u.due(ctx, ctx.BlockHeight())
+	if err != nil || plan == nil {
 		return false, err
 	}
+	ctx.Logger().Info("upgrading", "name", plan.Name, "height", plan.Height)
+	return true, u.keeper.ApplyUpgrade(ctx.WithBlockGasMeter(storetypes.NewInfiniteGasMeter()), *plan)
+}
+
+// due is the upgrade that the block of a height begins with, nil without one. That this
+// program lacks it, or has one that is not due yet, is an error: it would make another
+// state than the others.
+func (u upgrader) due(ctx sdk.Context, height int64) (*upgradetypes.Plan, error) {
+	last, _, err := u.keeper.GetLastCompletedUpgrade(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if last != "" && !u.keeper.HasHandler(last) {
-		return false, fmt.Errorf("%w: the upgrade %q was done and this program is older: install the newer version", ErrUpgrade, last)
+		return nil, fmt.Errorf("%w: the upgrade %q was done and this program is older: install the newer version", ErrUpgrade, last)
 	}
 	plan, err := u.keeper.GetUpgradePlan(ctx)
 	if errors.Is(err, upgradetypes.ErrNoUpgradePlanFound) {
-		return false, nil
+		return nil, nil
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	due, known := plan.ShouldExecute(ctx.BlockHeight()), u.keeper.HasHandler(plan.Name)
+	due, known := plan.ShouldExecute(height), u.keeper.HasHandler(plan.Name)
 	switch {
 	case due && !known:
-		return false, fmt.Errorf("%w: the upgrade %q is due at height %d: install the version that has it and start again: %s", ErrUpgrade, plan.Name, plan.Height, plan.Info)
+		return nil, fmt.Errorf("%w: the upgrade %q is due at height %d: install the version that has it and start again: %s", ErrUpgrade, plan.Name, plan.Height, plan.Info)
 	case !due && known:
-		return false, fmt.Errorf("%w: the upgrade %q is due at height %d only: run the version before until then", ErrUpgrade, plan.Name, plan.Height)
+		return nil, fmt.Errorf("%w: the upgrade %q is due at height %d only: run the version before until then", ErrUpgrade, plan.Name, plan.Height)
 	case due:
-		ctx.Logger().Info("upgrading", "name", plan.Name, "height", plan.Height)
-		return true, u.keeper.ApplyUpgrade(ctx.WithBlockGasMeter(storetypes.NewInfiniteGasMeter()), plan)
+		return &plan, nil
 	}
-	return false, nil
+	return nil, nil
 }
 
 // begin notes the versions of the modules of a new chain.

@@ -8,15 +8,12 @@ import (
 
 	"github.com/cosmos/gogoproto/proto"
 
-	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
-	authtypes "github.com/cosmos/cosmos-sdk/x/auth/types"
-	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
-	govv1 "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
-	upgradetypes "github.com/cosmos/cosmos-sdk/x/upgrade/types"
 
 	"github.com/gotong-network/gotong/app"
 	"github.com/gotong-network/gotong/app/apptest"
+	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
@@ -67,17 +64,17 @@ func (g *governed) send(m proto.Message) {
 	}
 }
 
-// enact has governance send a message.
-func (g *governed) enact(m proto.Message) {
+// enact has governance send a message, as a client proposes it.
+func (g *governed) enact(m ledger.Msg) {
 	g.Helper()
-	inner, err := codectypes.NewAnyWithValue(m)
-	if err != nil {
-		g.Fatal(err)
+	for _, m := range []ledger.Msg{ledger.Propose{Title: "t", Message: m, Deposit: 10 * gtg}, ledger.VoteProposal{Proposal: g.proposals + 1, Yes: true}} {
+		v, err := cosmos.Message(g.account, m)
+		if err != nil {
+			g.Fatal(err)
+		}
+		g.send(v)
 	}
-	g.send(&govv1.MsgSubmitProposal{Messages: []*codectypes.Any{inner}, Proposer: string(g.account), Title: "t", Summary: "s",
-		InitialDeposit: sdk.NewCoins(sdk.NewInt64Coin(work.Denom, 10*gtg))})
 	g.proposals++
-	g.send(&govv1.MsgVote{ProposalId: g.proposals, Voter: string(g.account), Option: govv1.OptionYes})
 	for range 4 {
 		g.block()
 	}
@@ -96,31 +93,25 @@ func (g *governed) party() *lifecycle.Party {
 	return p
 }
 
-var authority = authtypes.NewModuleAddress(govtypes.ModuleName).String()
-
 // TestChangeParams changes a parameter by a vote.
 func TestChangeParams(t *testing.T) {
 	t.Parallel()
 	g := newGoverned(t)
 	p := lifecycle.LocalParams()
 	p.WindowBlocks += 7
-	b, err := json.Marshal(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.enact(&prooftypes.MsgUpdateParams{Authority: authority, Params: b})
+	g.enact(ledger.SetParams{Params: p})
 	var res prooftypes.QueryParamsResponse
 	if err := g.Query("/gotong.proof.v1.Query/Params", &prooftypes.QueryParamsRequest{}, &res); err != nil {
 		t.Fatal(err)
 	}
-	if string(res.Params) != string(b) {
-		t.Errorf("the parameters are %s", res.Params)
+	if got, err := prooftypes.DecodeParams(res.Params); err != nil || got != p {
+		t.Errorf("the parameters are %s (%v)", res.Params, err)
 	}
 }
 
 // TestUpgrade changes a module's state at a height: the program that cannot stops there
-// with the reason and loses nothing, the one that can goes on; started too early or
-// replaced by the old one it stops too.
+// with the reason and loses nothing, the one that can goes on; in each other's time
+// neither starts.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	g := newGoverned(t)
@@ -134,7 +125,7 @@ func TestUpgrade(t *testing.T) {
 		return err
 	}}
 	height := g.Height() + 10
-	g.enact(&upgradetypes.MsgSoftwareUpgrade{Authority: authority, Plan: upgradetypes.Plan{Name: "keys", Height: height, Info: "version 2"}})
+	g.enact(ledger.Upgrade{Name: "keys", Height: height, Info: "version 2"})
 
 	stops := func(want string) {
 		t.Helper()
@@ -152,21 +143,25 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	restart(can)
-	stops("run the version before until then")
-	restart()
+	refuses := func(want string, l ...app.Upgrade) {
+		t.Helper()
+		if err := g.Restart(l...); !errors.Is(err, app.ErrUpgrade) || !strings.Contains(err.Error(), want) {
+			t.Errorf("it starts with %v, want %q", err, want)
+		}
+	}
+	refuses("run the version before until then", can)
 	for g.Height() < height-1 {
 		g.block()
 	}
 	stops("install the version that has it and start again: version 2")
+	refuses("install the version that has it and start again: version 2")
 	restart(can)
 	g.block()
 	if got := g.party(); got.Peer != key || got.Bond != 100*gtg {
 		t.Errorf("the migrated party is %+v", got)
 	}
 	g.block()
-	restart()
-	stops("this program is older")
+	refuses("this program is older")
 	restart(can)
 	g.block()
 }

@@ -668,7 +668,7 @@ func TestSkippedTurnsDrawNothing(t *testing.T) {
 	for _, skips := range []int{0, 1, 2, 5, 8, 100} {
 		var r *results
 		skipped, waits := map[int64]bool{}, []int64{}
-		w := newWorld(t, setup{providers: 1, checkers: 3, validators: 1, steer: func(h int64, v work.Hash) (work.Hash, bool) {
+		w := newWorld(t, setup{providers: 1, checkers: 3, validators: 200, steer: func(h int64, v work.Hash) (work.Hash, bool) {
 			if r == nil {
 				return v, false
 			}
@@ -863,5 +863,27 @@ func TestBonds(t *testing.T) {
 	r.until(lifecycle.Void) // it never opened
 	if q := w.party(lifecycle.RoleProvider, provider(0)); q.Bond != 0 || q.Locked != 0 {
 		t.Errorf("%+v", q)
+	}
+}
+
+// Where one validator of four is down, each of its turns is skipped: draws begin anew,
+// and soon meet the turns of others.
+func TestDrawsWithOneValidatorDown(t *testing.T) {
+	t.Parallel()
+	for down := range int64(4) {
+		w := newWorld(t, setup{providers: 1, checkers: 3, validators: 4, steer: func(h int64, v work.Hash) (work.Hash, bool) {
+			return v, h%4 == down
+		}})
+		for i := range 8 {
+			r := w.commit(provider(0), uint64(10*i), uint64(10*i+10), nil)
+			from := w.l.Height()
+			for r.batch().Phase == lifecycle.Committed {
+				w.l.Advance()
+			}
+			// Three that begin anew, of 9 blocks each, and the longest draw height.
+			if took, redraws := w.l.Height()-from, r.batch().Redraws; took > 60 || redraws > 4 {
+				t.Errorf("turn %d is skipped, batch %d: drawn after %d blocks, begun anew %d times", down, i, took, redraws)
+			}
+		}
 	}
 }

@@ -89,7 +89,7 @@ func (t *turn) beginChecks(first int) error {
 	for i := first; i < len(t.b.Checks); i++ {
 		c := &t.b.Checks[i]
 		c.Deadline = t.checkDeadline(c)
-		stake, err := work.MulDiv(t.fee(c), t.p.CheckStakeFactor, 1)
+		stake, err := t.p.CheckStake(t.fee(c))
 		if err != nil {
 			return refused("stake of a check: %v", err)
 		}
@@ -104,6 +104,13 @@ func (t *turn) beginChecks(first int) error {
 		}
 	}
 	return nil
+}
+
+// CheckStake is what a checker loses, as far as its bond goes, if a check that earns
+// fee is judged wrong.
+func (p Params) CheckStake(fee work.Amount) (work.Amount, error) {
+	stake, err := work.MulDiv(fee, p.CheckStakeFactor, 1)
+	return max(stake, p.CheckerBond), err
 }
 
 // awaitChecks waits for the next checker. If none is awaited it goes on, by way of

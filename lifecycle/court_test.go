@@ -208,7 +208,7 @@ func TestClaimOfNonDelivery(t *testing.T) {
 			if r.until(lifecycle.Settled); lost != stake {
 				t.Errorf("a false claim cost %s of %s", lost, stake)
 			}
-		} else if b.Phase != lifecycle.Void || lost != 0 || sum(b, lifecycle.ReasonFee) != w.p.UnavailableFee {
+		} else if b.Phase != lifecycle.Void || lost != 0 || sum(b, lifecycle.ReasonFee) != max(w.p.UnavailableFee, b.Bond*4/10) {
 			t.Errorf("a true claim: %s, %+v", b.Phase, b.Transfers)
 		}
 	}

@@ -205,7 +205,7 @@ func (t *turn) judge() error {
 	case convicted:
 		return t.convict(finder, "the referee found another result")
 	case unavailable:
-		return t.unavailable(permille(t.b.Bond, t.p.burnPermille()), "two thirds of the validators could not fetch its program or inputs")
+		return t.unavailable("two thirds of the validators could not fetch its program or inputs")
 	}
 	return t.resumeWindow()
 }
@@ -245,7 +245,7 @@ func (t *turn) judgeDelivery() error {
 		if err := t.stakeReturns(); err != nil {
 			return err
 		}
-		return t.unavailable(0, "two thirds of the validators could not fetch an output that the client claimed")
+		return t.unavailable("two thirds of the validators could not fetch an output that the client claimed")
 	}
 	t.b.Decided = append(t.b.Decided, Decided{Position: item.Position, Leaf: *item.Decided, Delivery: true})
 	if err := t.stakeBurns(); err != nil {
@@ -330,6 +330,17 @@ func (d *Dispute) contradicted() bool {
 // stakes: what the referee's executions of it may cost.
 const stakeFactor = 10
 
+// AccusationStake is what who challenges an item of a batch, or claims its delivery,
+// stakes: it is burned, less the referees' part, if the accusation is wrong.
+func (p Params) AccusationStake(maxItemFuel work.Fuel, price work.Price) (work.Amount, error) {
+	cost, err := work.Cost(maxItemFuel, price)
+	if err != nil {
+		return 0, err
+	}
+	stake, err := work.MulDiv(cost, stakeFactor, 1)
+	return max(stake, p.ChallengeStake), err
+}
+
 // accuse takes the stake of a challenger, or of a client that claims non-delivery
 // (no leaf), and asks the provider to open the item.
 func (t *turn) accuse(account work.Address, position uint64, leaf *work.Leaf) error {
@@ -342,15 +353,10 @@ func (t *turn) accuse(account work.Address, position uint64, leaf *work.Leaf) er
 			return refused("the referee has decided about position %d of batch %s already", position, b.ID.Short())
 		}
 	}
-	cost, err := work.Cost(b.MaxItemFuel, b.Price)
+	stake, err := t.p.AccusationStake(b.MaxItemFuel, b.Price)
 	if err != nil {
 		return refused("stake: %v", err)
 	}
-	stake, err := work.MulDiv(cost, stakeFactor, 1)
-	if err != nil {
-		return refused("stake: %v", err)
-	}
-	stake = max(stake, t.p.ChallengeStake)
 	if err := t.m.pay(t.j, b, Transfer{FromPot: PotAccount, From: account, ToPot: PotStake, To: account, Amount: stake, Reason: ReasonStakeIn}); err != nil {
 		return err
 	}

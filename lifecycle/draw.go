@@ -11,9 +11,9 @@ import (
 // referee runs what they left.
 const maxRounds = 3
 
-// maxRedraws is how often a batch begins its draw anew because a proposer's turn was
+// MaxRedraws is how often a batch begins its draw anew because a proposer's turn was
 // skipped; then it takes what comes.
-const maxRedraws = 8
+const MaxRedraws = 8
 
 // draw fixes the height of the draw, then draws points and checkers from its
 // beacon. Both values are those of the block before, because only now it is known
@@ -26,9 +26,13 @@ func (t *turn) draw() error {
 	if err != nil {
 		return err
 	}
-	if skipped && b.Redraws < maxRedraws {
+	if skipped && b.Redraws < MaxRedraws {
+		validators, err := t.m.S.Validators()
+		if err != nil {
+			return err
+		}
 		b.DrawHeight = 0
-		t.await(Committed, t.p.DrawDelayBlocks+redrawWait(b.Redraws))
+		t.await(Committed, redrawWait(t.p.DrawDelayBlocks, b.Redraws, int64(len(validators))))
 		b.Redraws++
 		return nil
 	}
@@ -56,8 +60,17 @@ func (t *turn) draw() error {
 }
 
 // redrawWait is how many blocks the next draw waits after so many that were skipped:
-// 8, 32, 128, then 256, to be soon out of any row of turns.
-func redrawWait(redraws uint32) int64 { return min(int64(8)<<(2*min(redraws, 3)), 256) }
+// delay and 8, 32, 128, then 256, to be soon out of any row of turns; but no more than
+// one and a half rounds of the validators, which leads out of every row as well. It is
+// no multiple of their number: where one of few is down, each of its turns is skipped,
+// and the same turn would come again.
+func redrawWait(delay int64, redraws uint32, validators int64) int64 {
+	wait := delay + max(min(int64(8)<<(2*min(redraws, 3)), 256, validators+validators/2), 1)
+	if validators > 1 && wait%validators == 0 {
+		wait++
+	}
+	return wait
+}
 
 // drawPoints draws m points over the fuel, one in each of m equal strata, or every
 // item once if the tier draws them all.

@@ -1,8 +1,11 @@
 package lifecycle
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 
 	"github.com/gotong-network/gotong/incentive"
@@ -126,6 +129,21 @@ func PublicParams() Params {
 	p.RerollPermille = 600
 	p.CommonsEpochBlocks, p.CommonsHalvingEpochs = hour, 2*365*24
 	return p
+}
+
+// Set reads parameters from a JSON object and leaves those alone that it does not name.
+// A name that there is not is an error, as is anything behind the object. It does not
+// validate: several changes may only work together.
+func (p *Params) Set(b []byte) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(p); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("something follows the parameters")
+	}
+	return nil
 }
 
 // burnPermille is the share of a slash that burns.

@@ -228,14 +228,14 @@ func (t *turn) shareSlash(bond work.Amount, finder *Claim) error {
 
 // unavailable ends a batch whose data or output nobody could fetch: no pay, no
 // conviction, a fee. Its provider ran it, or should have, and so can serve all of
-// it. For inputs the fee is what burns of a slash, so that to hide what a lie was
-// made of is no cheaper than to be caught.
-func (t *turn) unavailable(least work.Amount, why string) error {
+// it. The fee is what burns of a slash: to hide what a lie was made of is no cheaper
+// than to be caught, and to keep outputs costs more than their pay.
+func (t *turn) unavailable(why string) error {
 	q, err := t.m.S.Party(RoleProvider, t.b.Provider)
 	if err != nil {
 		return err
 	}
-	fee := min(max(t.p.UnavailableFee, least), q.Bond)
+	fee := min(max(t.p.UnavailableFee, permille(t.b.Bond, t.p.burnPermille())), q.Bond)
 	if err := t.m.pay(t.j, t.b, Transfer{FromPot: PotBond, From: q.Account, Role: RoleProvider}.to(PotBurn, "", fee, ReasonFee)); err != nil {
 		return err
 	}

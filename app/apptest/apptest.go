@@ -46,6 +46,7 @@ type Config struct {
 	// block.
 	Validators []Validator
 	Seed       uint64 // of the validators' keys, and so of the beacon
+	DB         dbm.DB // nil: in memory
 	Log        log.Logger
 }
 
@@ -59,6 +60,7 @@ type Validator struct {
 type Chain struct {
 	app      *app.App
 	options  app.Options
+	last     *abci.RequestFinalizeBlock // the newest block that was begun
 	id       string
 	height   int64
 	time     time.Time
@@ -126,7 +128,10 @@ func New(c Config) (*Chain, error) {
 		return nil, err
 	}
 	ch.options = app.Options{Chain: ch.id, Log: c.Log, VRF: vrf, Conserve: true}
-	if err := ch.start(doc); err != nil {
+	if c.DB == nil {
+		c.DB = dbm.NewMemDB()
+	}
+	if err := ch.start(doc, c.DB); err != nil {
 		return nil, err
 	}
 	return ch, nil
@@ -139,12 +144,10 @@ func seed(n uint64, what string, i int) []byte {
 	return h[:]
 }
 
-// start begins an application with a genesis.
-func (c *Chain) start(doc *cmttypes.GenesisDoc) error {
-	o := c.options
-	o.DB = dbm.NewMemDB()
-	c.options.DB = o.DB
-	a, err := app.New(o)
+// start begins an application with a genesis, over an empty database.
+func (c *Chain) start(doc *cmttypes.GenesisDoc, db dbm.DB) error {
+	c.options.DB = db
+	a, err := app.New(c.options)
 	if err != nil {
 		return err
 	}
@@ -285,7 +288,8 @@ func (c *Chain) Advance() (Block, error) {
 	if err != nil || verdict.Status != abci.ResponseProcessProposal_ACCEPT {
 		return Block{}, fmt.Errorf("block %d: proposal refused: %v", height, err)
 	}
-	res, err := c.app.FinalizeBlock(&abci.RequestFinalizeBlock{Txs: txs, Height: height, Time: at, ProposerAddress: c.proposer, DecidedLastCommit: c.lastCommit()})
+	c.last = &abci.RequestFinalizeBlock{Txs: txs, Height: height, Time: at, ProposerAddress: c.proposer, DecidedLastCommit: c.lastCommit()}
+	res, err := c.app.FinalizeBlock(c.last)
 	if err != nil {
 		return Block{}, fmt.Errorf("block %d: %w", height, err)
 	}
@@ -368,6 +372,24 @@ func (c *Chain) Restart(can ...app.Upgrade) error {
 	return err
 }
 
+// Recover does what a node does that was killed while Advance executed or committed a
+// block: a new application over the same database is given that block again, unless it
+// has it. It gives the hash of the state; the chain makes no further blocks.
+func (c *Chain) Recover() ([]byte, error) {
+	if err := c.Restart(); err != nil {
+		return nil, err
+	}
+	if c.app.LastBlockHeight() < c.last.Height {
+		if _, err := c.app.FinalizeBlock(c.last); err != nil {
+			return nil, err
+		}
+		if _, err := c.app.Commit(); err != nil {
+			return nil, err
+		}
+	}
+	return c.app.LastCommitID().Hash, nil
+}
+
 // Fork replaces the application by a new one that begins, at the height that
 // follows, with the exported state of this one.
 func (c *Chain) Fork() error {
@@ -378,7 +400,7 @@ func (c *Chain) Fork() error {
 	params := cmttypes.DefaultConsensusParams()
 	params.Block.MaxGas = -1
 	sets := c.sets
-	if err := c.start(&cmttypes.GenesisDoc{InitialHeight: c.height + 1, ConsensusParams: params, AppState: state}); err != nil {
+	if err := c.start(&cmttypes.GenesisDoc{InitialHeight: c.height + 1, ConsensusParams: params, AppState: state}, dbm.NewMemDB()); err != nil {
 		return err
 	}
 	c.sets = sets

@@ -22,7 +22,7 @@ import (
 var (
 	ErrMissing = runtime.ErrBlobMissing
 	ErrCorrupt = errors.New("bytes do not fit their blob id")
-	ErrFull    = errors.New("no space left for blobs")
+	ErrFull    = errors.New("no space left")
 	// ErrTooLarge reports a blob over the size that the caller allows.
 	ErrTooLarge = errors.New("blob is larger than allowed")
 	// ErrRefused reports a blob that a peer does not take.

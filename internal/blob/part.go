@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"lukechampine.com/blake3/guts"
 
@@ -31,6 +32,12 @@ type Part struct {
 	left uint64       // groups that are not here
 	tree tree         // nodes that are not known are zero
 	over bool         // committed or given up: nothing is written any more
+
+	granted uint64   // bytes that room said yes to and that were not written yet
+	unsaved []uint64 // nodes that the side file has not
+	lo, hi  uint64   // groups of these bounds are new since it was written; none if equal
+	newest  uint64   // how many
+	savedAt time.Time
 
 	met    chan struct{}    // told when askers grew
 	askers []sign.PublicKey // who asked what is here, and so fetches it too
@@ -147,10 +154,8 @@ var errPartOver = errors.New("blob is no longer being fetched")
 // keep stores what a slice proved and gives how many groups were new. The proof
 // must be of this blob.
 func (p *Part) keep(proven *proof) (fresh int, err error) {
-	if p.room != nil {
-		if err := p.room(uint64(len(proven.groups)) * groupSize); err != nil {
-			return 0, err
-		}
+	if err := p.grant(uint64(len(proven.groups)) * groupSize); err != nil {
+		return 0, err
 	}
 	if err := p.write(proven.groups); err != nil {
 		return 0, fmt.Errorf("store blob: %w", diskError(err))
@@ -163,17 +168,52 @@ func (p *Part) keep(proven *proof) (fresh int, err error) {
 	for _, n := range proven.nodes {
 		copy(p.tree[n.at*parentSize:], n.raw)
 	}
-	if err := p.saveNodes(proven.nodes); err != nil {
-		return 0, err
-	}
 	for _, g := range proven.groups {
 		if i := g.pos / groupSize; !p.have.has(i) {
 			p.have.set(i)
 			p.left--
 			fresh++
+			p.noteLocked(i)
 		}
 	}
-	return fresh, p.saveBits(proven.groups)
+	if p.side == nil || fresh == 0 {
+		return fresh, nil
+	}
+	for _, n := range proven.nodes {
+		p.unsaved = append(p.unsaved, n.at)
+	}
+	if now := time.Now(); p.newest >= saveGroups || now.Sub(p.savedAt) >= saveEvery {
+		p.savedAt = now
+		return fresh, p.saveLocked()
+	}
+	return fresh, nil
+}
+
+// grant asks for room, for several writes at a time.
+func (p *Part) grant(n uint64) error {
+	if p.room == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.granted < n {
+		ask := max(n, min(saveGroups, p.left)*groupSize)
+		if err := p.room(ask); err != nil {
+			return err
+		}
+		p.granted = ask
+	}
+	p.granted -= n
+	return nil
+}
+
+// noteLocked remembers that group i is new.
+func (p *Part) noteLocked(i uint64) {
+	if p.lo == p.hi {
+		p.lo, p.hi = i, i+1
+	}
+	p.lo, p.hi = min(p.lo, i), max(p.hi, i+1)
+	p.newest++
 }
 
 // write writes what is not here, neighbours together. Two peers may bring one group
@@ -273,40 +313,60 @@ func (p *Part) open() bool {
 // is verified when the part is taken up again.
 const sideHead = "gotong part 1\n\x00\x00"
 
-func (p *Part) saveNodes(nodes []provenNode) error {
-	if p.side == nil {
+// The side file is written when so many groups (4 MiB) are new, or when it was
+// written that long ago: a process that is killed fetches no more than these again.
+const (
+	saveGroups = 64
+	saveEvery  = time.Second
+)
+
+// save writes what the side file has not.
+func (p *Part) save() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.side == nil || p.newest == 0 {
 		return nil
 	}
+	return p.saveLocked()
+}
+
+// saveLocked is save with the lock held: nodes before the groups that stand on them.
+func (p *Part) saveLocked() error {
+	slices.Sort(p.unsaved)
+	nodes := slices.Compact(p.unsaved)
 	base := uint64(len(sideHead) + len(p.have))
-	for len(nodes) > 0 { // they come in the tree's order: runs share a write
+	for len(nodes) > 0 { // runs share a write
 		n := 1
-		for n < len(nodes) && nodes[n].at == nodes[0].at+uint64(n) {
+		for n < len(nodes) && nodes[n] == nodes[0]+uint64(n) {
 			n++
 		}
-		from := nodes[0].at * parentSize
+		from := nodes[0] * parentSize
 		if _, err := p.side.WriteAt(p.tree[from:from+uint64(n)*parentSize], int64(base+from)); err != nil {
 			return fmt.Errorf("store blob: %w", diskError(err))
 		}
 		nodes = nodes[n:]
 	}
-	return nil
-}
-
-func (p *Part) saveBits(gs []provenGroup) error {
-	if p.side == nil || len(gs) == 0 {
-		return nil
-	}
-	lo, hi := gs[0].pos/groupSize/8, gs[len(gs)-1].pos/groupSize/8+1
+	lo, hi := p.lo/8, (p.hi+7)/8
 	if _, err := p.side.WriteAt(p.have[lo:hi], int64(uint64(len(sideHead))+lo)); err != nil {
 		return fmt.Errorf("store blob: %w", diskError(err))
 	}
+	p.unsaved, p.lo, p.hi, p.newest = p.unsaved[:0], 0, 0, 0
 	return nil
 }
 
-// begin writes the head of a new side file.
+// begin writes a new side file, all of it: when the disk is full later, what is here
+// can still be noted.
 func (p *Part) begin() error {
-	_, err := p.side.WriteAt([]byte(sideHead), 0)
-	return diskError(err)
+	if _, err := p.side.WriteAt([]byte(sideHead), 0); err != nil {
+		return diskError(err)
+	}
+	zero := make([]byte, min(len(p.have)+len(p.tree), groupSize))
+	for at, end := len(sideHead), len(sideHead)+len(p.have)+len(p.tree); at < end; at += len(zero) {
+		if _, err := p.side.WriteAt(zero[:min(len(zero), end-at)], int64(at)); err != nil {
+			return diskError(err)
+		}
+	}
+	return nil
 }
 
 // takeUp reads the side file of an earlier process and keeps of it what the bytes

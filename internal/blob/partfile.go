@@ -178,6 +178,11 @@ func (s *FileStore) LeavePart(p *Part) {
 	if !last {
 		return
 	}
+	if !over {
+		if err := p.save(); err != nil { // what it has not is fetched again
+			s.log.Warn("an unfinished blob may have to be fetched again", "blob", p.b, "err", err)
+		}
+	}
 	p.data.(*os.File).Close()
 	p.side.Close()
 	if !over && !p.Begun() {

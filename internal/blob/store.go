@@ -18,6 +18,7 @@ import (
 
 	"lukechampine.com/blake3"
 
+	"github.com/gotong-network/gotong/internal/disk"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/work"
 )
@@ -459,12 +460,34 @@ func (s *space) disk(n uint64) error {
 	if s.dir == "" {
 		return nil
 	}
-	free, all, err := diskOf(s.dir)
+	free, all, err := disk.Space(s.dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
 	if err != nil {
-		return fmt.Errorf("free bytes below %s: %w", s.dir, err)
+		return err
 	}
 	if keep := min(diskReserve, all/20); free < keep || free-keep < n {
 		return fmt.Errorf("%w: the disk of %s has %d bytes free, %d are needed and %d stay free: make room on it", ErrFull, s.dir, free, n, keep)
+	}
+	return nil
+}
+
+// recordsNeed is what must be free on a disk for records to be written to it: a
+// record engine that fails to write cannot go on.
+const recordsNeed = 32 << 20
+
+// Room gives ErrFull if the disk of a folder has no room left for records.
+func Room(dir string) error {
+	free, _, err := disk.Space(dir)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if free < recordsNeed {
+		return fmt.Errorf("%w: the disk of %s has %d MiB free, records need %d: make room on it", ErrFull, dir, free>>20, uint64(recordsNeed>>20))
 	}
 	return nil
 }

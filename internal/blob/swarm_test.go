@@ -90,15 +90,73 @@ func TestSpread(t *testing.T) {
 	if n := origin.sent.Load(); n > 3*size {
 		t.Errorf("the first holder sent %.2f × the blob", float64(n)/size)
 	}
-	// Those who come later need the first holder no more.
+	// Those who come later need the first holder little: for their own share at most,
+	// and only until a sibling has said that it has it (TestShares).
 	before := origin.sent.Load()
 	late := NewMem()
-	h := Holders{Origins: []p2p.Peer{at}, Siblings: []p2p.Peer{nets[0].Self(), nets[1].Self()}}
+	h := Holders{Origins: []p2p.Peer{at}}
+	for _, n := range nets {
+		h.Siblings = append(h.Siblings, n.Self())
+	}
 	if err := w.fetcher(late).FetchShared(t.Context(), b, h); err != nil {
 		t.Fatal(err)
 	}
-	if n := origin.sent.Load() - before; n > size/4 {
+	if n := origin.sent.Load() - before; n > size/2 {
 		t.Errorf("the first holder sent %.2f × the blob to one who came late", float64(n)/size)
+	}
+}
+
+// Of those who fetch a blob together each range is asked of its first holder by one,
+// and by nobody who knows a sibling that has it. A sibling that is not heard of has
+// no share for long.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	const ranges = 64
+	w := newWorld(t)
+	b := put(t, NewMem(), content(1, ranges*rangeBytes))
+	keys := []sign.PublicKey{w.node().Self().Key, w.node().Self().Key, w.node().Self().Key}
+	asked := make([]int, ranges)
+	for i, self := range keys {
+		part, err := NewMem().Begin(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer part.Close()
+		d := newDownload(self, part)
+		var siblings []*source
+		for k, key := range keys {
+			if k != i {
+				siblings = append(siblings, d.join(key, true))
+			}
+		}
+		left := func(at time.Time) (n int) {
+			for r := range ranges {
+				if d.leftToSiblings(r, at) {
+					n++
+				}
+			}
+			return n
+		}
+		now := time.Now()
+		for r := range ranges {
+			if !d.leftToSiblings(r, now) {
+				asked[r]++
+			}
+		}
+		if n := left(now.Add(hopeTime + time.Second)); n != 0 {
+			t.Errorf("%d ranges are left to siblings that are not heard of", n)
+		}
+		if err := d.heard(nil, siblings[0], encodeHas(hasAll, nil)); err != nil {
+			t.Fatal(err)
+		}
+		if n := left(now.Add(time.Hour)); n != ranges {
+			t.Errorf("%d of %d ranges are left to a sibling that has all", n, ranges)
+		}
+	}
+	for r, n := range asked {
+		if n != 1 {
+			t.Errorf("range %d is asked of its first holder by %d of those who fetch it", r, n)
+		}
 	}
 }
 

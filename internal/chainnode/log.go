@@ -2,6 +2,7 @@ package chainnode
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 
 	cmtlog "github.com/cometbft/cometbft/libs/log"
@@ -18,7 +19,17 @@ var _ cmtlog.Logger = cometLog{}
 func (c cometLog) Debug(msg string, kv ...any) {}
 func (c cometLog) Info(msg string, kv ...any)  { c.l.Debug(msg, kv...) }
 func (c cometLog) Warn(msg string, kv ...any)  { c.l.Warn(msg, kv...) }
-func (c cometLog) Error(msg string, kv ...any) { c.l.Error(msg, kv...) }
+
+// Error implements the logger. That a vote is held back is no fault.
+func (c cometLog) Error(msg string, kv ...any) {
+	level := slog.LevelError
+	for _, v := range kv {
+		if err, is := v.(error); is && errors.Is(err, errNotYet) {
+			level = slog.LevelDebug
+		}
+	}
+	c.l.Log(context.Background(), level, msg, kv...)
+}
 
 func (c cometLog) With(kv ...any) cmtlog.Logger { return cometLog{c.l.With(kv...)} }
 

@@ -20,10 +20,11 @@ import (
 type net4 struct {
 	homes, addrs, peers []string
 	nodes               []*Node
+	watch               *Watch
 }
 
-func newNet4(t *testing.T) *net4 {
-	w := &net4{nodes: make([]*Node, 4)}
+func newNet4(t *testing.T, watch *Watch) *net4 {
+	w := &net4{nodes: make([]*Node, 4), watch: watch}
 	g := app.GenesisConfig{Chain: "gotong-four", Time: time.Now(), Params: lifecycle.LocalParams()}
 	for i := range 4 {
 		home := t.TempDir()
@@ -50,16 +51,22 @@ func newNet4(t *testing.T) *net4 {
 
 func (w *net4) start(t *testing.T, i int, sync *StateSync) {
 	t.Helper()
-	n, err := Open(w.homes[i], Config{P2P: w.addrs[i], RPC: "127.0.0.1:0", Peers: slices.Concat(w.peers[:i], w.peers[i+1:]),
-		BlockTime: 50 * time.Millisecond, Conserve: true, SnapshotEvery: 10, Sync: sync})
+	w.nodes[i] = w.open(t, i, w.homes[i], w.addrs[i], sync)
+	if err := w.nodes[i].Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open opens a home as the i-th validator.
+func (w *net4) open(t *testing.T, i int, home, address string, sync *StateSync) *Node {
+	t.Helper()
+	n, err := Open(home, Config{P2P: address, RPC: "127.0.0.1:0", Peers: slices.Concat(w.peers[:i], w.peers[i+1:]),
+		BlockTime: 50 * time.Millisecond, Conserve: true, SnapshotEvery: 10, Snapshots: 20, Sync: sync, Watch: w.watch}) // more snapshots than come while they are looked for
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { n.Stop() })
-	if err := n.Start(); err != nil {
-		t.Fatal(err)
-	}
-	w.nodes[i] = n
+	return n
 }
 
 func (w *net4) height(t *testing.T, i int) int64 {
@@ -96,7 +103,7 @@ func (w *net4) signed(t *testing.T, by, i int, height int64) (signed, proposed b
 // back.
 func TestFourValidators(t *testing.T) {
 	t.Parallel()
-	w := newNet4(t)
+	w := newNet4(t, nil)
 	for i := range w.nodes {
 		await(t, w.nodes[i], 5)
 	}
@@ -118,6 +125,7 @@ func TestFourValidators(t *testing.T) {
 	}
 	w.start(t, 3, &StateSync{RPCs: []string{w.nodes[0].RPC(), w.nodes[1].RPC()}, TrustHeight: trusted, TrustHash: c.Header.Hash()})
 	await(t, w.nodes[3], w.height(t, 0)+5)
+	await(t, w.nodes[3], w.height(t, 3)+2) // the snapshot may be of a later height; now it has blocks too
 	status, err := w.nodes[3].Client().Status(t.Context())
 	if err != nil {
 		t.Fatal(err)

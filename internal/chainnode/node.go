@@ -15,10 +15,13 @@ import (
 	"time"
 
 	cmtdb "github.com/cometbft/cometbft-db"
+	abci "github.com/cometbft/cometbft/abci/types"
 	cmtcfg "github.com/cometbft/cometbft/config"
+	"github.com/cometbft/cometbft/consensus"
 	cmtnode "github.com/cometbft/cometbft/node"
 	"github.com/cometbft/cometbft/proxy"
 	rpcclient "github.com/cometbft/cometbft/rpc/client"
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
 	"github.com/cometbft/cometbft/rpc/client/local"
 	rpccore "github.com/cometbft/cometbft/rpc/core"
 	rpcserver "github.com/cometbft/cometbft/rpc/jsonrpc/server"
@@ -60,6 +63,14 @@ type Config struct {
 	KeepBlocks uint64
 	// Sync lets a home without blocks begin from a snapshot of others.
 	Sync *StateSync
+	// Watch keeps the node from signing while another one does with the same key; nil:
+	// it signs at once, as a network in one home may.
+	Watch *Watch
+	// Wrap changes the application as consensus sees it, for dishonest validators of
+	// tests; nil: nothing is changed.
+	Wrap func(abci.Application) abci.Application
+	// Upgrades beside those of this version of the program, for tests.
+	Upgrades []app.Upgrade
 }
 
 // StateSync is where a node without blocks takes its first state from. It is verified
@@ -74,14 +85,19 @@ type StateSync struct {
 
 // Bounds of what strangers can make the node hold.
 const (
-	maxTxBytes      = 4 << 20
-	mempoolTxs      = 20_000
-	mempoolBytes    = 256 << 20
-	rpcBodyBytes    = 16 << 20
-	rpcStopTimeout  = 2 * time.Second
-	proposeTimeout  = time.Second
-	defaultInterval = 500 * time.Millisecond
-	defaultPeriod   = 14 * 24 * time.Hour
+	maxTxBytes   = 4 << 20
+	mempoolTxs   = 20_000
+	mempoolBytes = 256 << 20
+	rpcBodyBytes = 16 << 20
+	// The work of blocks that this node proposes, in messages: see app.Options.
+	weightPerSec     = 1000
+	leastBlockWeight = 400
+	rpcStopTimeout   = 2 * time.Second
+	proposeTimeout   = time.Second
+	minGossipPause   = 10 * time.Millisecond
+	maxGossipPause   = 100 * time.Millisecond
+	defaultInterval  = 500 * time.Millisecond
+	defaultPeriod    = 14 * 24 * time.Hour
 	// snapshotSearch is how long offers of snapshots are collected: CometBFT takes no
 	// less than 5 s.
 	snapshotSearch = 5 * time.Second
@@ -105,6 +121,11 @@ type Node struct {
 	stop    sync.Once
 	serving sync.WaitGroup
 
+	signer  *signer // nil without a watch
+	others  []*rpchttp.HTTP
+	endLook context.CancelFunc
+	looking sync.WaitGroup
+
 	fail   sync.Once
 	failed chan struct{}
 	cause  error // set before failed is closed
@@ -123,22 +144,40 @@ func Open(home string, c Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{config: c, id: string(keys.peer.ID()), chain: doc.ChainID, failed: make(chan struct{})}
+	var signs cmttypes.PrivValidator = keys.validator
+	if c.Watch != nil {
+		if n.others, err = c.Watch.dial(); err != nil {
+			return nil, err
+		}
+		n.signer = n.newSigner(home, keys)
+		signs = n.signer
+	}
+	if err := clearUnborn(home); err != nil {
+		return nil, err
+	}
 	db, err := dbm.NewDB("application", dbm.GoLevelDBBackend, filepath.Join(home, "data"))
 	if err != nil {
 		return nil, openError(home, err)
 	}
-	n.app, err = app.New(app.Options{Chain: doc.ChainID, DB: db, Log: sdkLog{cometLog{c.Log}}, VRF: keys.vrf, Conserve: c.Conserve,
-		Snapshots: app.Snapshots{Dir: filepath.Join(home, "data", "snapshots"), Every: c.SnapshotEvery, Keep: c.Snapshots}, KeepBlocks: c.KeepBlocks})
+	n.app, err = app.New(app.Options{Chain: doc.ChainID, DB: db, Log: sdkLog{cometLog{c.Log}}, VRF: keys.vrf, Conserve: c.Conserve, BlockWeight: c.blockWeight(),
+		Snapshots: app.Snapshots{Dir: filepath.Join(home, "data", "snapshots"), Every: c.SnapshotEvery, Keep: c.Snapshots}, KeepBlocks: c.KeepBlocks, Upgrades: c.Upgrades})
 	if err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, err // it closed the database
 	}
 	f, err := c.comet(home)
 	if err != nil {
 		return nil, errors.Join(err, n.app.Close())
 	}
-	n.comet, err = cmtnode.NewNode(f, keys.validator, keys.peer, proxy.NewLocalClientCreator(abciApp{n.app, n.failWith}),
+	var seen abci.Application = abciApp{n.app, n.halt}
+	if c.Wrap != nil {
+		seen = c.Wrap(seen)
+	}
+	n.comet, err = cmtnode.NewNode(f, signs, keys.peer, proxy.NewLocalClientCreator(seen),
 		func() (*cmttypes.GenesisDoc, error) { return doc, nil }, n.dbs.open, cmtnode.DefaultMetricsProvider(&cmtcfg.InstrumentationConfig{}), cometLog{c.Log})
 	if err != nil {
+		if n.Err() != nil { // CometBFT passes on its text only
+			err = n.Err()
+		}
 		return nil, errors.Join(openError(home, err), n.app.Close(), n.dbs.close())
 	}
 	n.local = &guarded{Local: local.New(n.comet)}
@@ -158,11 +197,18 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// blockWeight is how many messages this node proposes in a block: so many a second that
+// executing them takes a part of the interval, on a machine of two slow cores.
+func (c Config) blockWeight() int {
+	return max(leastBlockWeight, int(c.BlockTime*weightPerSec/time.Second))
+}
+
 // comet is the configuration of CometBFT.
 func (c Config) comet(home string) (*cmtcfg.Config, error) {
 	f := cmtcfg.DefaultConfig().SetRoot(home)
 	f.DBBackend = string(cmtdb.GoLevelDBBackend)
 	f.Consensus.TimeoutCommit, f.Consensus.TimeoutPropose = c.BlockTime, proposeTimeout
+	f.Consensus.PeerGossipSleepDuration = gossipPause(c.BlockTime)
 	f.Mempool.Size, f.Mempool.MaxTxsBytes, f.Mempool.MaxTxBytes, f.Mempool.CacheSize = mempoolTxs, mempoolBytes, maxTxBytes, 2*mempoolTxs
 	f.TxIndex.Indexer = "null" // results are read by height
 	f.RPC.ListenAddress = ""   // served by Node, which knows its port
@@ -191,6 +237,14 @@ func (c Config) comet(home string) (*cmtcfg.Config, error) {
 	return f, nil
 }
 
+// gossipPause is how long CometBFT waits before it looks again for something that a
+// peer lacks. A block takes several such waits, one for each proposal and vote on its
+// way: with the default of 100 ms a chain of several validators cannot have blocks of
+// 100 ms.
+func gossipPause(blockTime time.Duration) time.Duration {
+	return min(max(blockTime/10, minGossipPause), maxGossipPause)
+}
+
 func openError(home string, err error) error {
 	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), syscall.EAGAIN.Error()) {
 		return fmt.Errorf("%s: %w", home, ErrInUse)
@@ -205,9 +259,32 @@ func (n *Node) Start() error {
 			return err
 		}
 	}
+	if n.signer != nil {
+		n.signer.blocks = n.comet.BlockStore()
+	}
 	if err := n.comet.Start(); err != nil {
 		return fmt.Errorf("chain node: %w", err)
 	}
+	if n.signer != nil {
+		return n.startLookOut()
+	}
+	return nil
+}
+
+// startLookOut starts lookOut; close ends it.
+func (n *Node) startLookOut() error {
+	env, err := n.comet.ConfigureRPC()
+	if err != nil {
+		return fmt.Errorf("chain node: %w", err)
+	}
+	state, is := env.ConsensusState.(*consensus.State)
+	if !is {
+		return fmt.Errorf("chain node: consensus is a %T: %w", env.ConsensusState, errors.ErrUnsupported)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.endLook = cancel
+	n.looking.Go(func() { n.lookOut(ctx, state) })
+	n.looking.Go(func() { n.askAround(ctx) })
 	return nil
 }
 
@@ -253,6 +330,10 @@ func (n *Node) Stop() (err error) {
 func (n *Node) close() error {
 	var errs []error
 	n.local.close()
+	if n.endLook != nil {
+		n.endLook()
+		n.looking.Wait()
+	}
 	if n.rpc != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), rpcStopTimeout)
 		defer cancel()
@@ -264,6 +345,7 @@ func (n *Node) close() error {
 	if n.comet.IsRunning() {
 		errs = append(errs, n.comet.Stop())
 		n.comet.Wait()
+		endOrphans(n.config.P2P)
 	}
 	n.awaitSnapshot()
 	errs = append(errs, n.app.Close(), n.dbs.close())
@@ -306,8 +388,9 @@ func (n *Node) RPC() string {
 // Client speaks to the node without a network; after Stop it answers ErrStopped.
 func (n *Node) Client() rpcclient.Client { return n.local }
 
-// Failed is closed when the application refused a block that consensus had
-// decided: the node makes no more blocks, and Err says why.
+// Failed is closed when the application refused a block that consensus had decided, so
+// that the node makes no more blocks, or when another node signs with its key
+// (ErrSignsElsewhere), so that it signs no more; Err says why.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
 // Err is why the node failed, nil if it did not.
@@ -320,10 +403,13 @@ func (n *Node) Err() error {
 	}
 }
 
+// halt fails a node whose application cannot go on.
+func (n *Node) halt(err error) { n.failWith(fmt.Errorf("the chain halted: %w", err)) }
+
 func (n *Node) failWith(err error) {
 	n.fail.Do(func() {
-		n.cause = fmt.Errorf("the chain halted: %w", err)
+		n.cause = err
 		close(n.failed)
-		n.config.Log.Error("the chain halted", "err", err)
+		n.config.Log.Error("the node of the chain ends", "err", err)
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,11 +51,11 @@ const (
 
 // app is what all commands share: the global flags and the streams.
 type app struct {
-	homeDir        string // --home
-	keyName        string // --key; empty: the home's default key
-	passphraseFile string // --passphrase-file; empty: asked at the terminal
-	verbose        bool   // --verbose
-	logFormat      string // --log-format: text or json
+	homeDir        string    // --home
+	keyName        string    // --key; empty: the home's default key
+	passphraseFile string    // --passphrase-file; empty: asked at the terminal
+	verbose        bool      // --verbose
+	logFormat      logFormat // --log-format
 
 	in        io.Reader
 	out, errw io.Writer
@@ -98,7 +99,8 @@ func newRootCommand(a *app) *cobra.Command {
 	f.StringVar(&a.homeDir, "home", home.Default(), "folder of keys, programs and the network's address")
 	f.StringVar(&a.keyName, "key", "", "account key to use (default: the home's own)")
 	f.StringVar(&a.passphraseFile, "passphrase-file", "", "file whose first line opens an encrypted key (default: ask)")
-	f.StringVar(&a.logFormat, "log-format", "text", "how logs are written: text, or json, an object a line")
+	a.logFormat = logFormats[0]
+	f.Var(&a.logFormat, "log-format", "how logs are written: text, or json, an object a line")
 	f.BoolVar(&a.verbose, "verbose", false, "log what happens inside to stderr")
 	for _, g := range commands(a) {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
@@ -137,6 +139,25 @@ func newGroup(use, short string, subs ...*cobra.Command) *cobra.Command {
 	c.AddCommand(subs...)
 	return c
 }
+
+// logFormat is how logs are written: one of logFormats.
+type logFormat string
+
+var logFormats = []logFormat{"text", "json"}
+
+// Set implements pflag.Value.
+func (l *logFormat) Set(s string) error {
+	if !slices.Contains(logFormats, logFormat(s)) {
+		return fmt.Errorf("want one of %v", logFormats)
+	}
+	*l = logFormat(s)
+	return nil
+}
+
+func (l *logFormat) String() string { return string(*l) }
+
+// Type implements pflag.Value.
+func (*logFormat) Type() string { return "string" }
 
 // log is where parts log to: nowhere, unless --verbose.
 func (a *app) log() *slog.Logger {

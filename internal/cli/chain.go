@@ -44,7 +44,7 @@ func (c *chain) Stop() error { return errors.Join(c.asked.Close(), c.Node.Stop()
 const snapshotEvery = 1000
 
 // openChain is member.OpenChain.
-func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) {
+func openChain(_ context.Context, c member.ChainConfig) (member.Chain, error) {
 	if c.RPC == "" {
 		c.RPC = member.DefaultRPC
 	}
@@ -55,10 +55,8 @@ func openChain(ctx context.Context, c member.ChainConfig) (member.Chain, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := chainnode.Watch(ctx, c.Dir, c.Others, 3*c.BlockTime+watchPatience, c.Log); err != nil {
-		return nil, err
-	}
-	config := chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, Log: c.Log, SnapshotEvery: snapshotEvery}
+	config := chainnode.Config{RPC: c.RPC, P2P: c.P2P, Peers: c.Peers, BlockTime: c.BlockTime, Log: c.Log, SnapshotEvery: snapshotEvery,
+		Watch: &chainnode.Watch{Patience: 3*c.BlockTime + watchPatience, RPCs: c.Others}}
 	if c.SyncHeight > 0 && len(c.Others) > 0 {
 		config.Sync = &chainnode.StateSync{RPCs: c.Others, TrustHeight: c.SyncHeight, TrustHash: c.SyncHash}
 	}

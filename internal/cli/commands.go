@@ -45,6 +45,7 @@ func commands(a *app) []commandGroup {
 			membercmd.NewStart(a.memberEnv()),
 			membercmd.NewStatus(a.memberEnv()),
 			newCommonsCommand(a),
+			newGovernanceCommand(a),
 			newSupplyCommand(a),
 			newProviderCommand(a),
 			newRoleCommand(a, home.RoleChecker, "Run this home's checker and ask about it"),

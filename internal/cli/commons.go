@@ -22,7 +22,7 @@ import (
 
 func newCommonsCommand(a *app) *cobra.Command {
 	c := newGroup("commons", "Work for everybody, done by idle providers and paid by the emission",
-		newCommonsListCommand(a), newCommonsProposeCommand(a), newCommonsVoteCommand(a), newCommonsResultsCommand(a))
+		newCommonsListCommand(a), newCommonsProposeCommand(a), newVoteCommand(a), newCommonsResultsCommand(a))
 	c.Long = "Providers with nothing paid to do work on jobs that governance approved. Each epoch the chain's\n" +
 		"beacon draws items for every provider; they are checked like paid work, paid from the emission,\n" +
 		"and their results are everybody's."
@@ -132,11 +132,12 @@ func viewCommons(ctx context.Context, chain ledger.Reader) (*commonsView, error)
 	v.Emission = ugtg(incentive.Emission(p.CommonsEmission, st.Height/p.CommonsEpochBlocks, p.CommonsHalvingEpochs))
 	titles := map[work.JobID]string{}
 	for _, x := range proposals {
-		if x.Spec == nil {
+		spec := x.Commons()
+		if spec == nil {
 			continue
 		}
-		titles[x.Spec.ID()] = x.Title
-		v.Proposals = append(v.Proposals, commonsProposal{x.ID, x.Title, x.Status, x.Spec.ID().String(), x.Spec.ItemCount, x.Yes, x.No, x.VotingEnd})
+		titles[spec.ID()] = x.Title
+		v.Proposals = append(v.Proposals, commonsProposal{x.ID, x.Title, x.Status, spec.ID().String(), spec.ItemCount, x.Yes, x.No, x.VotingEnd})
 	}
 	for _, j := range all {
 		if !j.Commons {

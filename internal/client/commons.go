@@ -73,7 +73,7 @@ func (c *Client) ProposeCommons(ctx context.Context, r Request, p *Plan, title s
 		return 0, errors.Join(fmt.Errorf("job %s is proposed, but the chain does not say as which proposal", id.Short()), err)
 	}
 	for _, v := range all {
-		if v.Spec != nil && v.Spec.ID() == id {
+		if spec := v.Commons(); spec != nil && spec.ID() == id {
 			return v.ID, nil
 		}
 	}

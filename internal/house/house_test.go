@@ -32,7 +32,8 @@ var allowed = []struct {
 	{"app/apptest", []string{"work", "lifecycle", "x/", "app"}},
 
 	{"internal/iso3166", nil},
-	{"internal/inventory", []string{"work"}},
+	{"internal/disk", nil},
+	{"internal/inventory", []string{"work", "internal/disk"}},
 	{"internal/metrics", []string{"work", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 
 	// Ports.
@@ -43,15 +44,16 @@ var allowed = []struct {
 	// Adapters: their port, and what they adapt.
 	{"internal/ledger/ledgertest", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
 	{"internal/ledger/fake", []string{"work", "sign", "lifecycle", "incentive", "internal/ledger"}},
-	{"internal/ledger/cosmos", []string{"work", "sign", "lifecycle", "x/", "internal/ledger"}},
-	{"internal/ledger/light", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos"}},   // the same ledger over nodes that are not trusted
-	{"internal/ledger/keepers", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos"}}, // the chain's messages are ledger/cosmos's
+	{"internal/ledger/sdkwire", nil}, // messages of the SDK's modules, without the modules
+	{"internal/ledger/cosmos", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/sdkwire"}},
+	{"internal/ledger/light", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos", "internal/ledger/sdkwire"}},   // the same ledger over nodes that are not trusted
+	{"internal/ledger/keepers", []string{"work", "sign", "lifecycle", "x/", "internal/ledger", "internal/ledger/cosmos", "internal/ledger/sdkwire"}}, // the chain's messages are ledger/cosmos's
 	{"internal/chainnode", []string{"work", "sign", "lifecycle", "x/", "app"}},
 	{"internal/runtime/runtimetest", []string{"work", "internal/runtime", "internal/blob"}},
 	{"internal/runtime/wasm", []string{"work", "gw1", "internal/runtime", "internal/blob"}},
 	{"internal/runtime/noop", []string{"work", "internal/runtime"}},
 	{"internal/p2p/", []string{"sign", "internal/p2p"}},
-	{"internal/blob", []string{"work", "sign", "internal/p2p", "internal/runtime"}},
+	{"internal/blob", []string{"work", "sign", "internal/p2p", "internal/runtime", "internal/disk"}},
 	// Roles: pure rooms and ports; never an adapter, never each other.
 	{"internal/execute", []string{"work", "sign", "lifecycle", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger"}},
 	{"internal/provider", []string{"work", "sign", "lifecycle", "incentive", "match", "internal/wire", "internal/p2p", "internal/blob", "internal/runtime", "internal/ledger", "internal/execute"}},

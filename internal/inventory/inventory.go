@@ -25,6 +25,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gotong-network/gotong/internal/disk"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -51,7 +52,9 @@ func Read(root, dir string) work.Hardware {
 		h.Cores = h.Threads
 	}
 	if dir != "" {
-		h.DiskBytes = DiskFree(dir)
+		if free, _, err := disk.Space(dir); err == nil {
+			h.DiskBytes = free
+		}
 	}
 	return h
 }

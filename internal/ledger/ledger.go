@@ -101,14 +101,25 @@ type Supply struct {
 
 // Proposal is a proposal to governance.
 type Proposal struct {
-	ID     uint64        `json:"id"`
-	Title  string        `json:"title"`
-	Status string        `json:"status"`         // deposit, voting, passed, rejected, failed
-	Spec   *work.JobSpec `json:"spec,omitempty"` // of an ApproveCommons
-	Batch  work.BatchID  `json:"batch,omitzero"` // of a Decide
+	ID     uint64
+	Title  string
+	Status string // deposit, voting, passed, rejected, failed
+	// Messages are what governance sends if it passes, all of them or none: what
+	// Propose takes, and Foreign ones of other programs.
+	Messages []Msg
 	// Shares of the votes cast so far, by power.
-	Yes, No   uint64    `json:"-"`
-	VotingEnd time.Time `json:"voting_end"`
+	Yes, No   uint64
+	VotingEnd time.Time // zero before the vote
+}
+
+// Commons is the job that a proposal posts, or nil.
+func (p Proposal) Commons() *work.JobSpec {
+	for _, m := range p.Messages {
+		if m, ok := m.(ApproveCommons); ok {
+			return &m.Spec
+		}
+	}
+	return nil
 }
 
 // Block is one height's events, in the order in which they happened.
@@ -215,7 +226,8 @@ type (
 		Indexer sign.PublicKey
 		Owner   work.Address
 	}
-	// Propose puts a message before governance: an ApproveCommons or a Decide.
+	// Propose puts a message before governance: an ApproveCommons, Decide, SetParams
+	// or Upgrade.
 	Propose struct {
 		Title   string
 		Message Msg
@@ -234,6 +246,18 @@ type (
 		Batch  work.BatchID
 		Uphold bool
 	}
+	// SetParams replaces all parameters, from the end of the block on. Only governance
+	// sends it.
+	SetParams struct{ Params lifecycle.Params }
+	// Upgrade stops every node at a height unless its program has the change of this
+	// name. Only governance sends it.
+	Upgrade struct {
+		Name   string
+		Height int64
+		Info   string // where the version that has it is to be had
+	}
+	// Foreign stands in a Proposal for a message that no port knows. Nobody sends it.
+	Foreign struct{ Type string }
 	// Register bonds the sender in a role, or adds to its bond.
 	Register struct {
 		Role lifecycle.Role
@@ -297,6 +321,9 @@ func (Propose) ledgerMsg()             {}
 func (VoteProposal) ledgerMsg()        {}
 func (ApproveCommons) ledgerMsg()      {}
 func (Decide) ledgerMsg()              {}
+func (SetParams) ledgerMsg()           {}
+func (Upgrade) ledgerMsg()             {}
+func (Foreign) ledgerMsg()             {}
 func (Unbond) ledgerMsg()              {}
 func (Send) ledgerMsg()                {}
 func (CreateValidator) ledgerMsg()     {}

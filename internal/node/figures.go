@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/gotong-network/gotong/internal/inventory"
+	"github.com/gotong-network/gotong/internal/disk"
 	"github.com/gotong-network/gotong/internal/metrics"
 	"github.com/gotong-network/gotong/internal/provider"
 	"github.com/gotong-network/gotong/internal/version"
@@ -26,7 +26,7 @@ func (n *Node) figures() {
 		if size, err := n.blobs.Size(); err == nil {
 			set("blob_store_bytes", float64(size))
 		}
-		if free := inventory.DiskFree(n.cfg.Dir); free > 0 {
+		if free, _, err := disk.Space(n.cfg.Dir); err == nil {
 			set("disk_free_bytes", float64(free))
 		}
 	})

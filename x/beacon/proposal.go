@@ -18,9 +18,10 @@ import (
 )
 
 // Prepare puts the proof in front of the transactions of a proposal, as many as
-// fit beside it and decode. key is this node's VRF key; without one it cannot
-// propose, and its turn passes to the next validator.
-func Prepare(k keeper.Keeper, key ed25519.PrivateKey, decode sdk.TxDecoder) sdk.PrepareProposalHandler {
+// fit beside it, decode, and pass the filter that fill gives for each proposal. key is
+// this node's VRF key; without one it cannot propose, and its turn passes to the next
+// validator.
+func Prepare(k keeper.Keeper, key ed25519.PrivateKey, decode sdk.TxDecoder, fill func(sdk.Context) func(tx sdk.Tx, bytes int) bool) sdk.PrepareProposalHandler {
 	return func(ctx sdk.Context, req *abci.RequestPrepareProposal) (*abci.ResponsePrepareProposal, error) {
 		if key == nil {
 			return nil, errors.New("this node has no VRF key: it cannot propose blocks")
@@ -30,15 +31,16 @@ func Prepare(k keeper.Keeper, key ed25519.PrivateKey, decode sdk.TxDecoder) sdk.
 			return nil, err
 		}
 		txs := [][]byte{types.ProofTx(ecvrf.Prove(key, input))}
-		room := req.MaxTxBytes - size(txs[0])
-		for _, tx := range req.Txs {
-			if room -= size(tx); room < 0 {
+		room, fits := req.MaxTxBytes-size(txs[0]), fill(ctx)
+		for _, raw := range req.Txs {
+			if size(raw) > room {
 				break
 			}
 			// An error here would make CometBFT propose the bare transactions,
 			// which voters refuse: so what does not decode is left out.
-			if _, err := decode(tx); err == nil {
-				txs = append(txs, tx)
+			if tx, err := decode(raw); err == nil && fits(tx, len(raw)) {
+				txs = append(txs, raw)
+				room -= size(raw)
 			}
 		}
 		return &abci.ResponsePrepareProposal{Txs: txs}, nil

@@ -70,7 +70,13 @@ type plan struct {
 // maxRedraws and redrawWait are the rules of the chain, written down once more.
 const maxRedraws = 8
 
-func redrawWait(redraws int) int64 { return []int64{8, 32, 128, 256}[min(redraws, 3)] }
+func redrawWait(delay int64, redraws, validators int) int64 {
+	wait := delay + int64(max(min([]int{8, 32, 128, 256}[min(redraws, 3)], validators*3/2), 1))
+	if validators > 1 && wait%int64(validators) == 0 {
+		wait++
+	}
+	return wait
+}
 
 // grind makes the attacker skip its blocks until a draw misses its lies and, if it
 // knows the proposers to come, until a draw falls on a block of its own.
@@ -112,7 +118,7 @@ func grind(w *World, evilProposes proposers, knows bool) {
 			switch {
 			case at != p.fix && at != p.draw:
 			case round > 0 && p.redraws < maxRedraws:
-				p.fix, p.draw = at+w.P.DrawDelayBlocks+redrawWait(p.redraws), 0
+				p.fix, p.draw = at+redrawWait(w.P.DrawDelayBlocks, p.redraws, len(w.Validators)), 0
 				p.redraws++
 			case at == p.fix:
 				p.draw = drawAt(at, value)
@@ -174,6 +180,7 @@ func grinder() (l []Attack) {
 		add(Attack{Name: fmt.Sprintf("one key with %d %% of the power, commits timed to the known proposers", (permille+5)/10), Describe: func(w *World, cheat bool) {
 			by := rotating(permille, 40)
 			p := thrifty(w, cheat, by, true)
+			w.validators(41)
 			p.When = func(h int64) bool { return timed(w.P, by, h, int(permille*8/1000+1)) }
 		}})
 	}

@@ -16,6 +16,7 @@ func Remaining() (l []Attack) {
 			Describe: func(w *World, cheat bool) {
 				by := adjacent(100, keys)
 				p := single(w, work.TierEconomic, 10, 24)
+				w.validators(100)
 				p.When = func(h int64) bool { return by(h+2, 0) && !by(h+1, 0) }
 				if cheat {
 					p.Compute = share(w, 200)

@@ -249,6 +249,14 @@ func (w *World) honestNetwork(checkers, validators int) {
 	}
 }
 
+// validators adds honest validators up to n: their number decides how long a draw
+// waits that begins anew.
+func (w *World) validators(n int) {
+	for i := len(w.Validators); i < n; i++ {
+		w.validator(fmt.Sprint("validator", i), honest, 10_000)
+	}
+}
+
 // start makes the chain and registers everyone.
 func (w *World) start() error {
 	g := Genesis{Chain: chainName, Params: w.P, Balances: map[work.Address]work.Amount{}, Seed: w.Seed, Steer: w.steer, Governance: Account("governance")}

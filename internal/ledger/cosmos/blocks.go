@@ -44,3 +44,13 @@ func retried[T any](ctx context.Context, height int64, get func(context.Context,
 		}
 	}
 }
+
+// pause waits; its error is the context's.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

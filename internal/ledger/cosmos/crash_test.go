@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -52,6 +53,10 @@ func runNode(home, rpc string) error {
 	fmt.Println(n.RPC())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // ends with the test, however that ends
+		stop()
+	}()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -66,6 +71,9 @@ func nodeProcess(t *testing.T, home, rpc string) (*exec.Cmd, string) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), homeVariable+"="+home, rpcVariable+"="+rpc)
 	cmd.Stderr = os.Stderr
+	if _, err := cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,15 +4,16 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/cosmos/cosmos-sdk/codec/types"
 	"github.com/cosmos/cosmos-sdk/types/address"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
 	"github.com/cosmos/cosmos-sdk/types/query"
-	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/work"
 	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
@@ -34,9 +35,9 @@ var governance = func() work.Address {
 // proposal wraps a message that governance is to send.
 func proposal(from string, m ledger.Propose) (proto.Message, error) {
 	switch m.Message.(type) {
-	case ledger.ApproveCommons, ledger.Decide:
+	case ledger.ApproveCommons, ledger.Decide, ledger.SetParams, ledger.Upgrade:
 	default:
-		return nil, fmt.Errorf("%w: a proposal of %T: want ApproveCommons or Decide", ledger.ErrRefused, m.Message)
+		return nil, fmt.Errorf("%w: a proposal of %T: want ApproveCommons, Decide, SetParams or Upgrade", ledger.ErrRefused, m.Message)
 	}
 	inner, err := Message(work.Address(governance), m.Message)
 	if err != nil {
@@ -46,7 +47,7 @@ func proposal(from string, m ledger.Propose) (proto.Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message %T: %w", m.Message, err)
 	}
-	v := &gov.MsgSubmitProposal{Messages: []*types.Any{a}, Proposer: from, Title: m.Title, Summary: m.Title}
+	v := &sdkwire.MsgSubmitProposal{Messages: []*types.Any{a}, Proposer: from, Title: m.Title, Summary: m.Title}
 	if m.Deposit > 0 {
 		v.InitialDeposit = coins(m.Deposit)
 	}
@@ -55,8 +56,8 @@ func proposal(from string, m ledger.Propose) (proto.Message, error) {
 
 // Proposals implements ledger.Reader.
 func (c *Client) Proposals(ctx context.Context) ([]ledger.Proposal, error) {
-	var res gov.QueryProposalsResponse
-	req := &gov.QueryProposalsRequest{Pagination: &query.PageRequest{Limit: maxProposals, Reverse: true}}
+	var res sdkwire.QueryProposalsResponse
+	req := &sdkwire.QueryProposalsRequest{Pagination: &query.PageRequest{Limit: maxProposals, Reverse: true}}
 	if _, err := c.query(ctx, "/cosmos.gov.v1.Query/Proposals", req, &res); err != nil {
 		return nil, err
 	}
@@ -72,20 +73,18 @@ func (c *Client) Proposals(ctx context.Context) ([]ledger.Proposal, error) {
 }
 
 // proposal reads one; the votes on it so far are asked for while it is voted on.
-func (c *Client) proposal(ctx context.Context, p *gov.Proposal) (ledger.Proposal, error) {
+func (c *Client) proposal(ctx context.Context, p *sdkwire.Proposal) (ledger.Proposal, error) {
 	v := ledger.Proposal{ID: p.Id, Title: p.Title, Status: proposalStatus[p.Status]}
 	if p.VotingEndTime != nil {
 		v.VotingEnd = *p.VotingEndTime
 	}
 	for _, m := range p.Messages {
-		if err := subject(&v, m); err != nil {
-			return v, err
-		}
+		v.Messages = append(v.Messages, subject(m))
 	}
 	tally := p.FinalTallyResult
-	if p.Status == gov.StatusVotingPeriod {
-		var res gov.QueryTallyResultResponse
-		if _, err := c.query(ctx, "/cosmos.gov.v1.Query/TallyResult", &gov.QueryTallyResultRequest{ProposalId: p.Id}, &res); err != nil {
+	if p.Status == sdkwire.ProposalVoting {
+		var res sdkwire.QueryTallyResultResponse
+		if _, err := c.query(ctx, "/cosmos.gov.v1.Query/TallyResult", &sdkwire.QueryTallyResultRequest{ProposalId: p.Id}, &res); err != nil {
 			return v, err
 		}
 		tally = res.Tally
@@ -100,34 +99,57 @@ func (c *Client) proposal(ctx context.Context, p *gov.Proposal) (ledger.Proposal
 	return v, err
 }
 
-var proposalStatus = map[gov.ProposalStatus]string{
-	gov.StatusDepositPeriod: "deposit", gov.StatusVotingPeriod: "voting", gov.StatusPassed: "passed", gov.StatusRejected: "rejected",
-	gov.StatusFailed: "failed",
+var proposalStatus = map[uint32]string{
+	sdkwire.ProposalDeposit: "deposit", sdkwire.ProposalVoting: "voting", sdkwire.ProposalPassed: "passed", sdkwire.ProposalRejected: "rejected",
+	sdkwire.ProposalFailed: "failed",
 }
 
-// subject reads what a proposal is about, if it is about our messages.
-func subject(v *ledger.Proposal, m *types.Any) error {
+// subject is a message that governance is to send. One that the chain would not take
+// from us is Foreign, as is any other that we cannot show whole: voters are told.
+func subject(m *types.Any) ledger.Msg {
+	known, err := message(m)
+	if err != nil || known == nil {
+		return ledger.Foreign{Type: strings.TrimPrefix(m.TypeUrl, "/")}
+	}
+	return known
+}
+
+func message(m *types.Any) (ledger.Msg, error) {
 	switch m.TypeUrl {
 	case "/" + proto.MessageName(&reward.MsgApproveCommons{}):
 		var a reward.MsgApproveCommons
 		if err := a.Unmarshal(m.Value); err != nil {
-			return err
+			return nil, err
 		}
 		spec, err := work.DecodeJobSpec(a.Spec)
 		if err != nil {
-			return nil // whoever proposed it meant something else: it will fail
+			return nil, err
 		}
-		v.Spec = spec
+		return ledger.ApproveCommons{Spec: *spec}, nil
 	case "/" + proto.MessageName(&prooftypes.MsgDecide{}):
 		var d prooftypes.MsgDecide
 		if err := d.Unmarshal(m.Value); err != nil {
-			return err
+			return nil, err
 		}
-		if len(d.Batch) == len(v.Batch) {
-			v.Batch = work.BatchID(d.Batch)
+		if len(d.Batch) != len(work.BatchID{}) {
+			return nil, fmt.Errorf("a batch id of %d bytes", len(d.Batch))
 		}
+		return ledger.Decide{Batch: work.BatchID(d.Batch), Uphold: d.Uphold}, nil
+	case "/" + proto.MessageName(&prooftypes.MsgUpdateParams{}):
+		var u prooftypes.MsgUpdateParams
+		if err := u.Unmarshal(m.Value); err != nil {
+			return nil, err
+		}
+		p, err := prooftypes.DecodeParams(u.Params)
+		return ledger.SetParams{Params: p}, err
+	case "/" + proto.MessageName(&sdkwire.MsgSoftwareUpgrade{}):
+		var u sdkwire.MsgSoftwareUpgrade
+		if err := u.Unmarshal(m.Value); err != nil {
+			return nil, err
+		}
+		return ledger.Upgrade{Name: u.Plan.Name, Height: u.Plan.Height, Info: u.Plan.Info}, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // power reads a count of votes, which is stake in ugtg, as power: 1 of each gtg. An

@@ -2,32 +2,44 @@ package cosmos
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/cosmos/cosmos-sdk/codec/types"
 
-	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
-
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
+	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
 
-// What is proposed is read back.
+// subjects are one message of each kind that governance takes.
+func subjects() []ledger.Msg {
+	spec := work.JobSpec{Chain: "c", Client: "a", Profile: "gw1", IndexerOwner: "b"}
+	return []ledger.Msg{ledger.ApproveCommons{Spec: spec}, ledger.Decide{Batch: work.Hash{3}, Uphold: true},
+		ledger.SetParams{Params: lifecycle.PublicParams()}, ledger.Upgrade{Name: "keys", Height: 7, Info: "version 2"}}
+}
+
+// TestProposalSubject reads back what is proposed, and hides nothing that it does not
+// know.
 func TestProposalSubject(t *testing.T) {
 	t.Parallel()
-	spec := work.JobSpec{Chain: "c", Client: "a", Profile: "gw1", IndexerOwner: "b"}
-	for _, m := range []ledger.Msg{ledger.ApproveCommons{Spec: spec}, ledger.Decide{Batch: work.Hash{3}}} {
+	for _, m := range subjects() {
 		p, err := proposal("me", ledger.Propose{Title: "t", Message: m, Deposit: 5})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var v ledger.Proposal
-		if err := subject(&v, p.(*gov.MsgSubmitProposal).Messages[0]); err != nil {
-			t.Fatal(err)
+		inner := p.(*sdkwire.MsgSubmitProposal).Messages[0]
+		if got := subject(inner); !reflect.DeepEqual(got, m) {
+			t.Errorf("%T was read as %+v", m, got)
 		}
-		if _, ok := m.(ledger.Decide); ok != (v.Batch == work.Hash{3}) || ok == (v.Spec != nil && v.Spec.ID() == spec.ID()) {
-			t.Errorf("%T was read as %+v", m, v)
+		broken := &types.Any{TypeUrl: inner.TypeUrl, Value: inner.Value[:len(inner.Value)-1]}
+		if got, ok := subject(broken).(ledger.Foreign); !ok || "/"+got.Type != inner.TypeUrl {
+			t.Errorf("a broken %T was read as %+v", m, got)
 		}
+	}
+	if got := subject(&types.Any{TypeUrl: "/cosmos.bank.v1beta1.MsgSend"}); got != (ledger.Foreign{Type: "cosmos.bank.v1beta1.MsgSend"}) {
+		t.Errorf("a foreign message was read as %+v", got)
 	}
 	if _, err := proposal("me", ledger.Propose{Message: ledger.Send{}}); !errors.Is(err, ledger.ErrRefused) {
 		t.Errorf("a proposal to send money: %v", err)
@@ -36,17 +48,16 @@ func TestProposalSubject(t *testing.T) {
 
 // FuzzSubject reads proposals that strangers made.
 func FuzzSubject(f *testing.F) {
-	for _, m := range []ledger.Msg{ledger.ApproveCommons{}, ledger.Decide{}} {
+	for _, m := range subjects() {
 		p, err := proposal("me", ledger.Propose{Message: m})
 		if err != nil {
 			f.Fatal(err)
 		}
-		a := p.(*gov.MsgSubmitProposal).Messages[0]
+		a := p.(*sdkwire.MsgSubmitProposal).Messages[0]
 		f.Add(a.TypeUrl, a.Value, "7000000")
 	}
 	f.Fuzz(func(_ *testing.T, url string, value []byte, count string) {
-		var v ledger.Proposal
-		_ = subject(&v, &types.Any{TypeUrl: url, Value: value})
+		subject(&types.Any{TypeUrl: url, Value: value})
 		_, _ = power(count)
 	})
 }

@@ -1,6 +1,7 @@
 package cosmos
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"cosmossdk.io/math"
@@ -9,14 +10,10 @@ import (
 	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
-	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
-	distribution "github.com/cosmos/cosmos-sdk/x/distribution/types"
-	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
-	slashing "github.com/cosmos/cosmos-sdk/x/slashing/types"
-	staking "github.com/cosmos/cosmos-sdk/x/staking/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/work"
 	beacon "github.com/gotong-network/gotong/x/beacon/types"
 	market "github.com/gotong-network/gotong/x/market/types"
@@ -87,20 +84,25 @@ func Message(sender work.Address, m ledger.Msg) (proto.Message, error) {
 		return &reward.MsgApproveCommons{Authority: from, Spec: m.Spec.Encode()}, nil
 	case ledger.Decide: // likewise
 		return &prooftypes.MsgDecide{Authority: from, Batch: m.Batch[:], Uphold: m.Uphold}, nil
+	case ledger.SetParams: // likewise
+		b, err := json.Marshal(m.Params)
+		return &prooftypes.MsgUpdateParams{Authority: from, Params: b}, err
+	case ledger.Upgrade: // likewise
+		return &sdkwire.MsgSoftwareUpgrade{Authority: from, Plan: sdkwire.Plan{Name: m.Name, Height: m.Height, Info: m.Info}}, nil
 	case ledger.Propose:
 		return proposal(from, m)
 	case ledger.VoteProposal:
-		option := gov.OptionNo
+		option := uint32(sdkwire.VoteNo)
 		if m.Yes {
-			option = gov.OptionYes
+			option = sdkwire.VoteYes
 		}
-		return &gov.MsgVote{ProposalId: m.Proposal, Voter: from, Option: option}, nil
+		return &sdkwire.MsgVote{ProposalId: m.Proposal, Voter: from, Option: option}, nil
 	case ledger.Register:
 		return &registry.MsgRegister{Sender: from, Role: uint32(m.Role), Peer: m.Peer[:], Bond: uint64(m.Bond)}, nil
 	case ledger.Unbond:
 		return &registry.MsgUnbond{Sender: from, Role: uint32(m.Role), Amount: uint64(m.Amount)}, nil
 	case ledger.Send:
-		return &bank.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: coins(m.Amount)}, nil
+		return &sdkwire.MsgSend{FromAddress: from, ToAddress: string(m.To), Amount: coins(m.Amount)}, nil
 	}
 	return validatorMessage(from, m)
 }
@@ -114,16 +116,16 @@ func validatorMessage(from string, m ledger.Msg) (proto.Message, error) {
 		return &beacon.MsgSetKey{Sender: from, Key: m.Key[:]}, nil
 	case ledger.Stake:
 		v, err := operatorText(string(m.Operator))
-		return &staking.MsgDelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
+		return &sdkwire.MsgDelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
 	case ledger.Unstake:
 		v, err := operatorText(string(m.Operator))
-		return &staking.MsgUndelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
+		return &sdkwire.MsgUndelegate{DelegatorAddress: from, ValidatorAddress: v, Amount: coins(m.Amount)[0]}, err
 	case ledger.Unjail:
 		v, err := operatorText(from)
-		return &slashing.MsgUnjail{ValidatorAddr: v}, err
+		return &sdkwire.MsgUnjail{ValidatorAddr: v}, err
 	case ledger.WithdrawStakeReward:
 		v, err := operatorText(string(m.Operator))
-		return &distribution.MsgWithdrawDelegatorReward{DelegatorAddress: from, ValidatorAddress: v}, err
+		return &sdkwire.MsgWithdrawDelegatorReward{DelegatorAddress: from, ValidatorAddress: v}, err
 	}
 	return nil, fmt.Errorf("no message of the chain for %T", m)
 }
@@ -137,9 +139,9 @@ func createValidator(from string, m ledger.CreateValidator) (proto.Message, erro
 	if err != nil {
 		return nil, fmt.Errorf("consensus key: %w", err)
 	}
-	none := math.LegacyZeroDec()
-	return &staking.MsgCreateValidator{Description: staking.Description{Moniker: operator[:min(len(operator), staking.MaxMonikerLength)]},
-		Commission: staking.NewCommissionRates(none, none, none), MinSelfDelegation: math.OneInt(), ValidatorAddress: operator,
+	const none = "0" // of commission, in 1e-18
+	return &sdkwire.MsgCreateValidator{Description: sdkwire.Description{Moniker: operator[:min(len(operator), sdkwire.MaxMoniker)]},
+		Commission: sdkwire.CommissionRates{Rate: none, MaxRate: none, MaxChangeRate: none}, MinSelfDelegation: "1", ValidatorAddress: operator,
 		Pubkey: key, Value: coins(m.Stake)[0]}, nil
 }
 

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
-	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 	market "github.com/gotong-network/gotong/x/market/types"
@@ -128,8 +128,8 @@ func (c *Client) Parties(ctx context.Context, role lifecycle.Role) ([]*lifecycle
 
 // Balance implements ledger.Reader.
 func (c *Client) Balance(ctx context.Context, account work.Address) (work.Amount, error) {
-	var res bank.QueryBalanceResponse
-	if _, err := c.query(ctx, "/cosmos.bank.v1beta1.Query/Balance", &bank.QueryBalanceRequest{Address: string(account), Denom: work.Denom}, &res); err != nil {
+	var res sdkwire.QueryBalanceResponse
+	if _, err := c.query(ctx, "/cosmos.bank.v1beta1.Query/Balance", &sdkwire.QueryBalanceRequest{Address: string(account), Denom: work.Denom}, &res); err != nil {
 		return 0, err
 	}
 	if res.Balance == nil || res.Balance.Amount.IsNil() || !res.Balance.Amount.IsUint64() {

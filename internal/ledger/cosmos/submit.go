@@ -16,10 +16,10 @@ import (
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
 	"github.com/cosmos/cosmos-sdk/types/tx"
 	"github.com/cosmos/cosmos-sdk/types/tx/signing"
-	auth "github.com/cosmos/cosmos-sdk/x/auth/types"
 	"github.com/cosmos/gogoproto/proto"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -33,8 +33,9 @@ const (
 	// when they are over is it signed again with another sequence number: a node may
 	// hold one that it cannot execute yet, and execute it later.
 	liveBlocks = 20
-	// fullPause is the wait before another try at a full mempool.
-	fullPause = 100 * time.Millisecond
+	// restTime is the wait before a node that is full, cannot be reached or wants
+	// another transaction each time is asked again.
+	restTime = 250 * time.Millisecond
 )
 
 // errAgain tells that a transaction can no longer be included as it was signed.
@@ -72,7 +73,7 @@ type account struct {
 	key     *secp256k1.PrivKey
 	address work.Address
 
-	mu     sync.Mutex // guards the variables below, and the order of broadcasts
+	mu     sync.Mutex // guards the variables below, and the order of broadcasts; free while one rests
 	known  bool       // number and next are valid
 	number uint64
 	next   uint64
@@ -91,11 +92,16 @@ type pending struct {
 }
 
 // send signs messages with the account's next sequence number and hands them to
-// the node.
+// the node. What it learns from a first refusal is tried at once, later ones after a
+// rest: others of the account must come to know what became of theirs meanwhile, or
+// nothing changes.
 func (a *account) send(ctx context.Context, msgs []*types.Any) (*pending, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for {
+	for try := 0; ; try++ {
+		if try > 1 {
+			a.rest(ctx)
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -122,13 +128,17 @@ func (a *account) send(ctx context.Context, msgs []*types.Any) (*pending, error)
 				return nil, err
 			}
 		case errors.Is(err, errFull):
-			if err := pause(ctx, fullPause); err != nil {
-				return nil, err
-			}
 		default:
 			return nil, err
 		}
 	}
+}
+
+// rest waits with the account free for others; a caller looks at ctx.
+func (a *account) rest(ctx context.Context) {
+	a.mu.Unlock()
+	defer a.mu.Lock()
+	_ = pause(ctx, restTime)
 }
 
 // learn asks for the account's number and sequence.
@@ -145,9 +155,9 @@ func (a *account) learn(ctx context.Context) error {
 }
 
 // base reads the account's record and the height at which it is so.
-func (a *account) base(ctx context.Context) (*auth.BaseAccount, int64, error) {
-	var res auth.QueryAccountInfoResponse
-	height, err := a.client.query(ctx, "/cosmos.auth.v1beta1.Query/AccountInfo", &auth.QueryAccountInfoRequest{Address: string(a.address)}, &res)
+func (a *account) base(ctx context.Context) (*sdkwire.BaseAccount, int64, error) {
+	var res sdkwire.QueryAccountInfoResponse
+	height, err := a.client.query(ctx, "/cosmos.auth.v1beta1.Query/AccountInfo", &sdkwire.QueryAccountInfoRequest{Address: string(a.address)}, &res)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil, 0, fmt.Errorf("%w: %s has never received anything", ledger.ErrFunds, a.address)
 	}
@@ -223,6 +233,9 @@ func (a *account) broadcast(ctx context.Context, p *pending) error {
 	if wanted, ok := sequenceWanted(r.Codespace, r.Code, r.Log); ok {
 		return &wrongSequence{wanted}
 	}
+	if sdkerrors.ErrMempoolIsFull.Codespace() == r.Codespace && sdkerrors.ErrMempoolIsFull.ABCICode() == r.Code {
+		return errFull
+	}
 	if sdkerrors.ErrTxTimeoutHeight.Codespace() == r.Codespace && sdkerrors.ErrTxTimeoutHeight.ABCICode() == r.Code {
 		return errLate
 	}
@@ -240,7 +253,7 @@ func (a *account) recover(ctx context.Context, wanted uint64) error {
 	if wanted < a.next && len(a.flight) > 0 {
 		var err error
 		if wanted, err = a.resend(ctx); errors.Is(err, errFull) {
-			return pause(ctx, fullPause)
+			return nil
 		} else if err != nil {
 			return err
 		}
@@ -262,8 +275,12 @@ func (a *account) resend(ctx context.Context) (uint64, error) {
 		err := a.broadcast(ctx, p)
 		var wrong *wrongSequence
 		switch {
-		case err == nil, errors.Is(err, errLate), errors.As(err, &wrong) && wrong.wanted > p.sequence:
+		case err == nil, errors.As(err, &wrong) && wrong.wanted > p.sequence:
 			next = p.sequence + 1
+		case errors.Is(err, errLate):
+			// Its number is free, unless it is in a block after b: then the node says so.
+			a.drop(i)
+			return p.sequence, nil
 		case errors.As(err, &wrong):
 			// Something before p is missing that is not in flight any more.
 			a.drop(i)
@@ -340,8 +357,9 @@ func (a *account) late(ctx context.Context, p *pending, height int64) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	b, at, err := a.base(ctx)
-	if err != nil {
-		return keepTrying(ctx)
+	if err != nil { // only the caller gives up: the next look comes soon
+		a.rest(ctx)
+		return ctx.Err()
 	}
 	if b.Sequence > p.sequence {
 		if at >= height {
@@ -356,20 +374,9 @@ func (a *account) late(ctx context.Context, p *pending, height int64) error {
 	a.resent = time.Now()
 	next, err := a.resend(ctx)
 	if err != nil {
-		return keepTrying(ctx)
+		a.rest(ctx)
+		return ctx.Err()
 	}
 	a.next = next
 	return nil
-}
-
-// keepTrying gives up only when the caller does: the next look comes soon.
-func keepTrying(ctx context.Context) error { return pause(ctx, fullPause) }
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/cosmos/cosmos-sdk/crypto/keys/ed25519"
-	distribution "github.com/cosmos/cosmos-sdk/x/distribution/types"
-	staking "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/work"
 	beacon "github.com/gotong-network/gotong/x/beacon/types"
 )
@@ -35,19 +35,26 @@ func (c *Client) Validator(ctx context.Context, operator work.Address) (*Validat
 	if err != nil {
 		return nil, err
 	}
-	var res staking.QueryValidatorResponse
-	if _, err := c.query(ctx, "/cosmos.staking.v1beta1.Query/Validator", &staking.QueryValidatorRequest{ValidatorAddr: text}, &res); err != nil {
+	var res sdkwire.QueryValidatorResponse
+	if _, err := c.query(ctx, "/cosmos.staking.v1beta1.Query/Validator", &sdkwire.QueryValidatorRequest{ValidatorAddr: text}, &res); err != nil {
 		return nil, err
 	}
-	v := &Validator{Stake: work.Amount(res.Validator.Tokens.Uint64()), Jailed: res.Validator.Jailed}
-	if res.Validator.Status == staking.Bonded {
+	if res.Validator == nil || res.Validator.ConsensusPubkey == nil {
+		return nil, fmt.Errorf("validator of %s: the node answered nothing", operator)
+	}
+	stake, err := strconv.ParseUint(res.Validator.Tokens, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("stake of %s: %w", operator, err)
+	}
+	v := &Validator{Stake: work.Amount(stake), Jailed: res.Validator.Jailed}
+	if res.Validator.Status == sdkwire.ValidatorBonded {
 		v.Power = v.power()
 	}
-	if err := c.beaconKey(ctx, &res.Validator, v); err != nil {
+	if err := c.beaconKey(ctx, res.Validator, v); err != nil {
 		return nil, err
 	}
-	var reward distribution.QueryDelegationRewardsResponse
-	req := &distribution.QueryDelegationRewardsRequest{DelegatorAddress: string(operator), ValidatorAddress: text}
+	var reward sdkwire.QueryDelegationRewardsResponse
+	req := &sdkwire.QueryDelegationRewardsRequest{DelegatorAddress: string(operator), ValidatorAddress: text}
 	if _, err := c.query(ctx, "/cosmos.distribution.v1beta1.Query/DelegationRewards", req, &reward); err == nil {
 		v.Rewards = work.Amount(reward.Rewards.AmountOf(work.Denom).TruncateInt().Uint64())
 	} else if !errors.Is(err, ledger.ErrNotFound) {
@@ -60,7 +67,7 @@ func (v *Validator) power() uint64 { return uint64(v.Stake) / work.UgtgPerGtg }
 
 // beaconKey reads the key from the beacon's store: by the address that its public
 // key has among the validators.
-func (c *Client) beaconKey(ctx context.Context, s *staking.Validator, v *Validator) error {
+func (c *Client) beaconKey(ctx context.Context, s *sdkwire.Validator, v *Validator) error {
 	address, err := consensusAddress(s.ConsensusPubkey.Value)
 	if err != nil {
 		return err

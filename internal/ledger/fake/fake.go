@@ -182,7 +182,7 @@ func (l *Ledger) execute(from work.Address, msg ledger.Msg) (err error) {
 		err = l.propose(from, v)
 	case ledger.VoteProposal:
 		err = l.vote(from, v)
-	case ledger.ApproveCommons, ledger.Decide:
+	case ledger.ApproveCommons, ledger.Decide, ledger.SetParams, ledger.Upgrade:
 		err = fmt.Errorf("%w: only governance sends a %T", lifecycle.ErrRefused, msg)
 	case ledger.Register:
 		err = l.m.Register(from, v.Role, v.Peer, v.Bond)

@@ -33,14 +33,11 @@ type proposal struct {
 
 func (l *Ledger) propose(from work.Address, m ledger.Propose) error {
 	p := &proposal{proposer: from, message: m.Message, deposit: m.Deposit, ends: l.s.height + votingBlocks,
-		Proposal: ledger.Proposal{ID: uint64(len(l.s.proposals)) + 1, Title: m.Title, Status: "voting", VotingEnd: timeOf(l.s.height + votingBlocks)}}
-	switch v := m.Message.(type) {
-	case ledger.ApproveCommons:
-		p.Spec = &v.Spec
-	case ledger.Decide:
-		p.Batch = v.Batch
+		Proposal: ledger.Proposal{ID: uint64(len(l.s.proposals)) + 1, Title: m.Title, Status: "voting", Messages: []ledger.Msg{m.Message}, VotingEnd: timeOf(l.s.height + votingBlocks)}}
+	switch m.Message.(type) {
+	case ledger.ApproveCommons, ledger.Decide, ledger.SetParams, ledger.Upgrade:
 	default:
-		return fmt.Errorf("%w: a proposal of %T: want ApproveCommons or Decide", lifecycle.ErrRefused, m.Message)
+		return fmt.Errorf("%w: a proposal of %T: want ApproveCommons, Decide, SetParams or Upgrade", lifecycle.ErrRefused, m.Message)
 	}
 	if m.Title == "" {
 		return fmt.Errorf("%w: a proposal without a title", lifecycle.ErrRefused)
@@ -118,6 +115,12 @@ func (l *Ledger) enact(m ledger.Msg) string {
 		_, err = l.m.ApproveCommons(v.Spec)
 	case ledger.Decide:
 		err = l.m.Decide(v.Batch, v.Uphold)
+	case ledger.SetParams:
+		if err = v.Params.Validate(); err == nil {
+			l.s.params = v.Params
+		}
+	case ledger.Upgrade: // this program has no other version
+		err = fmt.Errorf("%w: a chain in memory is not upgraded", lifecycle.ErrRefused)
 	}
 	if err != nil {
 		l.s.rollback()
@@ -132,12 +135,7 @@ func (l *Ledger) Proposals(ctx context.Context) ([]ledger.Proposal, error) {
 	defer l.mu.Unlock()
 	var out []ledger.Proposal
 	for id := uint64(len(l.s.proposals)); id > 0 && len(out) < maxProposals; id-- {
-		p := l.s.proposals[id].Proposal
-		if p.Spec != nil {
-			spec := *p.Spec
-			p.Spec = &spec
-		}
-		out = append(out, p)
+		out = append(out, l.s.proposals[id].Proposal)
 	}
 	return out, ctx.Err()
 }

@@ -43,6 +43,7 @@ import (
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 	beaconkeeper "github.com/gotong-network/gotong/x/beacon/keeper"
@@ -275,6 +276,9 @@ func (l *Ledger) Submit(ctx context.Context, from work.Address, msgs ...ledger.M
 		v, err := cosmos.Message(from, m)
 		if err != nil {
 			return ledger.Included{}, err
+		}
+		if s, ok := v.(*sdkwire.MsgSend); ok { // the module knows its own type only
+			v = &banktypes.MsgSend{FromAddress: s.FromAddress, ToAddress: s.ToAddress, Amount: s.Amount}
 		}
 		handler := l.router.Handler(v)
 		if handler == nil {

@@ -92,22 +92,33 @@ func (s *suite) commons() {
 	spec.Escrow, spec.CheckEscrow = 0, 0
 	s.refuses(ledger.ErrRefused, s.Client, ledger.ApproveCommons{Spec: spec})
 	s.refuses(ledger.ErrRefused, s.Client, ledger.Decide{Batch: work.Hash{1}})
+	s.refuses(ledger.ErrRefused, s.Client, ledger.SetParams{Params: s.params})
+	s.refuses(ledger.ErrRefused, s.Client, ledger.Upgrade{Name: "next", Height: 1 << 40})
 	s.refuses(ledger.ErrRefused, s.Client, ledger.Propose{Title: "money", Message: ledger.Send{To: s.Client, Amount: 1}, Deposit: 10 * gtg})
 	s.refuses(ledger.ErrRefused, s.Validator, ledger.VoteProposal{Proposal: 77, Yes: true})
 
 	before := s.balance(s.Client)
 	s.propose("an open job", ledger.ApproveCommons{Spec: spec}, true)
 	s.propose("nothing is frozen", ledger.Decide{Batch: work.Hash{1}, Uphold: true}, true)
-	s.propose("no", ledger.Decide{Batch: work.Hash{1}}, false)
+	upgrade := ledger.Upgrade{Name: "next", Height: 1 << 40, Info: "version 2"}
+	s.propose("no", upgrade, false)
+	s.params.GovernanceBlocks++
+	s.propose("slower courts", ledger.SetParams{Params: s.params}, true)
 	approved := s.decision("an open job")
-	if approved.Status != "passed" || approved.Spec == nil || approved.Spec.ID() != spec.ID() || approved.Yes == 0 || approved.No != 0 {
+	if approved.Status != "passed" || !reflect.DeepEqual(approved.Messages, []ledger.Msg{ledger.ApproveCommons{Spec: spec}}) || approved.Yes == 0 || approved.No != 0 {
 		s.Fatalf("proposal is %+v", approved)
 	}
-	if p := s.decision("nothing is frozen"); p.Status != "failed" || p.Batch != (work.Hash{1}) {
+	if p := s.decision("nothing is frozen"); p.Status != "failed" || !reflect.DeepEqual(p.Messages, []ledger.Msg{ledger.Decide{Batch: work.Hash{1}, Uphold: true}}) {
 		s.Errorf("proposal to decide about nothing is %+v", p)
 	}
-	if p := s.decision("no"); p.Status != "rejected" || p.No == 0 {
+	if p := s.decision("no"); p.Status != "rejected" || p.No == 0 || !reflect.DeepEqual(p.Messages, []ledger.Msg{upgrade}) {
 		s.Errorf("proposal that nobody wants is %+v", p)
+	}
+	if p := s.decision("slower courts"); p.Status != "passed" || !reflect.DeepEqual(p.Messages, []ledger.Msg{ledger.SetParams{Params: s.params}}) {
+		s.Errorf("proposal to change a parameter is %+v", p)
+	}
+	if p, err := s.Ledger.Params(s.ctx); err != nil || p != s.params {
+		s.Errorf("the parameters are %+v, %v; want %+v", p, err, s.params)
 	}
 	if got := s.balance(s.Client); got != before {
 		s.Errorf("the deposits of proposals that ended cost %d", before-got)

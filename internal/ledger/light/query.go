@@ -21,12 +21,9 @@ import (
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/bech32"
 	sdkerrors "github.com/cosmos/cosmos-sdk/types/errors"
-	auth "github.com/cosmos/cosmos-sdk/x/auth/types"
-	bank "github.com/cosmos/cosmos-sdk/x/bank/types"
-	govtypes "github.com/cosmos/cosmos-sdk/x/gov/types"
-	gov "github.com/cosmos/cosmos-sdk/x/gov/types/v1"
 
 	"github.com/gotong-network/gotong/internal/ledger"
+	"github.com/gotong-network/gotong/internal/ledger/sdkwire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 	market "github.com/gotong-network/gotong/x/market/types"
@@ -176,7 +173,7 @@ func commons(v view, ctx context.Context, _ []byte) (proto.Message, error) {
 }
 
 func balance(v view, ctx context.Context, request []byte) (proto.Message, error) {
-	var q bank.QueryBalanceRequest
+	var q sdkwire.QueryBalanceRequest
 	if err := q.Unmarshal(request); err != nil {
 		return nil, err
 	}
@@ -189,15 +186,15 @@ func balance(v view, ctx context.Context, request []byte) (proto.Message, error)
 		return nil, err
 	}
 	coin := sdk.NewInt64Coin(q.Denom, 0)
-	b, err := v.get(ctx, bank.ModuleName, key)
+	b, err := v.get(ctx, sdkwire.BankStore, key)
 	if err == nil && b != nil {
-		coin.Amount, err = bank.BalanceValueCodec.Decode(b)
+		coin.Amount, err = sdk.IntValue.Decode(b)
 	}
-	return &bank.QueryBalanceResponse{Balance: &coin}, err
+	return &sdkwire.QueryBalanceResponse{Balance: &coin}, err
 }
 
 func account(v view, ctx context.Context, request []byte) (proto.Message, error) {
-	var q auth.QueryAccountInfoRequest
+	var q sdkwire.QueryAccountInfoRequest
 	if err := q.Unmarshal(request); err != nil {
 		return nil, err
 	}
@@ -206,7 +203,7 @@ func account(v view, ctx context.Context, request []byte) (proto.Message, error)
 		return nil, fmt.Errorf("account %.80q: %w", q.Address, err)
 	}
 	key, err := accountKey(address)
-	b, err := v.record(ctx, auth.StoreKey, "account "+q.Address, key, err)
+	b, err := v.record(ctx, sdkwire.AuthStore, "account "+q.Address, key, err)
 	if err != nil {
 		return nil, err
 	}
@@ -214,19 +211,19 @@ func account(v view, ctx context.Context, request []byte) (proto.Message, error)
 	if err := any.Unmarshal(b); err != nil {
 		return nil, fmt.Errorf("account %s: %w", q.Address, err)
 	}
-	base := new(auth.BaseAccount)
+	base := new(sdkwire.BaseAccount)
 	switch any.TypeUrl {
 	case "/" + proto.MessageName(base):
 		err = base.Unmarshal(any.Value)
-	case "/" + proto.MessageName(&auth.ModuleAccount{}):
-		var m auth.ModuleAccount
+	case "/" + proto.MessageName(&sdkwire.ModuleAccount{}):
+		var m sdkwire.ModuleAccount
 		if err = m.Unmarshal(any.Value); err == nil && m.BaseAccount != nil {
 			base = m.BaseAccount
 		}
 	default:
 		err = fmt.Errorf("an account of type %q", any.TypeUrl)
 	}
-	return &auth.QueryAccountInfoResponse{Info: &auth.BaseAccount{Address: q.Address, AccountNumber: base.AccountNumber, Sequence: base.Sequence}}, err
+	return &sdkwire.QueryAccountInfoResponse{Info: &sdkwire.BaseAccount{Address: q.Address, AccountNumber: base.AccountNumber, Sequence: base.Sequence}}, err
 }
 
 // supply is put together from the sums that the modules keep, all of one height.
@@ -236,7 +233,7 @@ func supply(v view, ctx context.Context, _ []byte) (proto.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := v.record(ctx, bank.ModuleName, "supply", key, nil)
+	b, err := v.record(ctx, sdkwire.BankStore, "supply", key, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -577,13 +574,13 @@ func (v view) matching(ctx context.Context, store string, key func([]byte) ([]by
 
 // proposals gives those that the node names, newest first, each by proof.
 func proposals(v view, ctx context.Context, request []byte) (proto.Message, error) {
-	var q gov.QueryProposalsRequest
+	var q sdkwire.QueryProposalsRequest
 	if err := q.Unmarshal(request); err != nil {
 		return nil, err
 	}
 	ids, records, err := v.all(ctx, list{
 		page: func(ctx context.Context, ask asker, _ string) (ids []string, more bool, err error) {
-			var r gov.QueryProposalsResponse
+			var r sdkwire.QueryProposalsResponse
 			if err := ask(ctx, "/cosmos.gov.v1.Query/Proposals", &q, &r); err != nil {
 				return nil, false, err
 			}
@@ -598,15 +595,15 @@ func proposals(v view, ctx context.Context, request []byte) (proto.Message, erro
 			if err != nil {
 				return nil, err
 			}
-			return v.matching(ctx, govtypes.StoreKey, func([]byte) ([]byte, error) { return proposalKey(n) }, nil, func([]byte) (bool, error) { return true, nil })
+			return v.matching(ctx, sdkwire.GovStore, func([]byte) ([]byte, error) { return proposalKey(n) }, nil, func([]byte) (bool, error) { return true, nil })
 		},
 	})
 	if err != nil {
 		return nil, err
 	}
-	res := &gov.QueryProposalsResponse{}
+	res := &sdkwire.QueryProposalsResponse{}
 	for i := range ids {
-		p := new(gov.Proposal)
+		p := new(sdkwire.Proposal)
 		if err := p.Unmarshal(records[len(ids)-1-i]); err != nil {
 			return nil, fmt.Errorf("proposal %s: %w", ids[len(ids)-1-i], err)
 		}

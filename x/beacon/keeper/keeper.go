@@ -18,6 +18,7 @@ import (
 	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519/extra/ecvrf"
 
 	sdk "github.com/cosmos/cosmos-sdk/types"
+	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
@@ -28,15 +29,20 @@ import (
 // Keeper is the store of keys and values.
 type Keeper struct {
 	Schema  collections.Schema
-	staking types.StakingKeeper
+	staking StakingKeeper
 	keys    collections.Map[[]byte, types.Key] // by consensus address
 	values  collections.Map[uint64, work.Hash] // by height, the latest KeepHeights
 	last    collections.Item[work.Hash]        // of the last block
 	skipped collections.KeySet[uint64]         // kept heights that were decided after a skipped turn
 }
 
+// StakingKeeper finds the validator of an operator.
+type StakingKeeper interface {
+	GetValidator(ctx context.Context, operator sdk.ValAddress) (stakingtypes.Validator, error)
+}
+
 // New makes a keeper over a store.
-func New(s store.KVStoreService, staking types.StakingKeeper) (Keeper, error) {
+func New(s store.KVStoreService, staking StakingKeeper) (Keeper, error) {
 	b := collections.NewSchemaBuilder(s)
 	k := Keeper{
 		staking: staking,

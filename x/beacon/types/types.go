@@ -1,11 +1,10 @@
 // Package types holds the beacon's messages and queries (generated from
-// proto/gotong/beacon/v1), the form of a proof in a block, and what the module
-// needs of its neighbours.
+// proto/gotong/beacon/v1), and the form of a proof in a block. Clients of the
+// chain link it: it imports no module.
 package types
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 
 	"github.com/oasisprotocol/curve25519-voi/primitives/ed25519/extra/ecvrf"
@@ -13,7 +12,6 @@ import (
 	codectypes "github.com/cosmos/cosmos-sdk/codec/types"
 	sdk "github.com/cosmos/cosmos-sdk/types"
 	"github.com/cosmos/cosmos-sdk/types/msgservice"
-	stakingtypes "github.com/cosmos/cosmos-sdk/x/staking/types"
 
 	"github.com/gotong-network/gotong/work"
 )
@@ -92,11 +90,6 @@ func (k Key) At(height int64) []byte {
 		return k.Next
 	}
 	return k.Public
-}
-
-// StakingKeeper finds the validator of an operator.
-type StakingKeeper interface {
-	GetValidator(ctx context.Context, operator sdk.ValAddress) (stakingtypes.Validator, error)
 }
 
 // RegisterInterfaces makes the messages known to a codec.

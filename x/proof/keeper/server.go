@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -148,14 +147,9 @@ func (s MsgServer) UpdateParams(ctx context.Context, m *types.MsgUpdateParams) (
 	if m.Authority != s.Authority {
 		return nil, types.Refuse(fmt.Errorf("%w: only %s may change parameters", lifecycle.ErrRefused, s.Authority))
 	}
-	d := json.NewDecoder(bytes.NewReader(m.Params))
-	d.DisallowUnknownFields()
-	var p lifecycle.Params
-	if err := d.Decode(&p); err != nil {
-		return nil, types.Refuse(fmt.Errorf("parameters: %w", err))
-	}
-	if err := p.Validate(); err != nil {
-		return nil, types.Refuse(fmt.Errorf("parameters: %w", err))
+	p, err := types.DecodeParams(m.Params)
+	if err != nil {
+		return nil, types.Refuse(err)
 	}
 	return &types.MsgUpdateParamsResponse{}, s.Keeper.params.Set(ctx, p)
 }

@@ -143,3 +143,17 @@ func ToLeaves(l [][]byte) ([]work.Leaf, error) {
 	}
 	return r, nil
 }
+
+// DecodeParams reads the parameters that a MsgUpdateParams carries: JSON with no name
+// that this version does not know, of values that can work together.
+func DecodeParams(b []byte) (lifecycle.Params, error) {
+	var p lifecycle.Params
+	err := p.Set(b)
+	if err == nil {
+		err = p.Validate()
+	}
+	if err != nil {
+		return lifecycle.Params{}, fmt.Errorf("parameters: %w", err)
+	}
+	return p, nil
+}

@@ -50,6 +50,20 @@ func (k Keeper) Party(ctx context.Context, role lifecycle.Role, account work.Add
 	return &p, err
 }
 
+// HasBond reports whether an account has a bond in any role.
+func (k Keeper) HasBond(ctx context.Context, account work.Address) (bool, error) {
+	for _, role := range []lifecycle.Role{lifecycle.RoleProvider, lifecycle.RoleChecker, lifecycle.RoleIndexer} {
+		p, err := k.Party(ctx, role, account)
+		switch {
+		case err == nil && p.Bond > 0:
+			return true, nil
+		case err != nil && !errors.Is(err, lifecycle.ErrNotFound):
+			return false, err
+		}
+	}
+	return false, nil
+}
+
 // SetParty stores p and follows the sums of bonds and unvested pay.
 func (k Keeper) SetParty(ctx context.Context, p *lifecycle.Party) error {
 	old, err := k.Party(ctx, p.Role, p.Account)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +13,7 @@ import (
 	"github.com/gotong-network/gotong/work"
 )
 
-func newCommonsVoteCommand(a *app) *cobra.Command {
+func newVoteCommand(a *app) *cobra.Command {
 	var no, asJSON bool
 	c := &cobra.Command{
 		Use:   "vote PROPOSAL",
@@ -23,7 +22,7 @@ func newCommonsVoteCommand(a *app) *cobra.Command {
 			"otherwise. A proposal is decided when its voting time is over.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return runCommonsVote(c.Context(), a, !no, asJSON, args[0])
+			return runVote(c.Context(), a, !no, asJSON, args[0])
 		},
 	}
 	c.Flags().BoolVar(&no, "no", false, "vote against it")
@@ -31,10 +30,10 @@ func newCommonsVoteCommand(a *app) *cobra.Command {
 	return c
 }
 
-func runCommonsVote(ctx context.Context, a *app, yes, asJSON bool, arg string) error {
-	id, err := strconv.ParseUint(arg, 10, 64)
+func runVote(ctx context.Context, a *app, yes, asJSON bool, arg string) error {
+	id, err := a.proposalNumber(arg)
 	if err != nil {
-		return usagef("%q is no number of a proposal: see `gotong%s commons list`", arg, homeFlag(a.homeDir))
+		return err
 	}
 	h, err := home.Open(a.homeDir)
 	if err != nil {
@@ -50,7 +49,7 @@ func runCommonsVote(ctx context.Context, a *app, yes, asJSON bool, arg string) e
 	defer s.Close()
 	in, err := s.Ledger.Submit(ctx, s.Key.Address, ledger.VoteProposal{Proposal: id, Yes: yes})
 	if errors.Is(err, ledger.ErrRefused) {
-		return usageError{fmt.Errorf("vote on proposal %d: %w: see `gotong%s commons list`", id, err, homeFlag(a.homeDir))}
+		return usageError{fmt.Errorf("vote on proposal %d: %w: see `gotong%s governance list`", id, err, homeFlag(a.homeDir))}
 	}
 	if err != nil {
 		return err
