@@ -17,6 +17,8 @@ type simOptions struct {
 	providers, days int
 	seed            uint64
 	cheats, ring    uint32
+	spam, freeze    uint32
+	disputes        uint32
 	out             string
 	json            bool
 }
@@ -28,7 +30,8 @@ func newSimCommand(a *app) *cobra.Command {
 		Use:   "sim --out DIR",
 		Short: "Simulate a network of up to a million providers: who earns, who cheats, what it costs",
 		Long: "Plays a network in virtual time with the rules of the chain: providers of five classes in eight regions that\n" +
-			"come and go, demand that swings by the hour, prices that follow it, and cheats of nine kinds. Writes a page with\n" +
+			"come and go, demand that swings by the hour, prices that follow it, and cheats of ten kinds; some are accused by\n" +
+			"strangers, rightly or not, and the referee hears one after the other. Writes a page with\n" +
 			"tables and plots to DIR/index.html, and all numbers to DIR/result.json. The same flags give the same files, on\n" +
 			"every machine. 10,000 providers take a few seconds for a month; 100,000 some minutes; each day prints a line.",
 		Example: "  gotong sim --providers 10000 --days 30 --out report\n" +
@@ -42,6 +45,9 @@ func newSimCommand(a *app) *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", d.Seed, "seed of everything random")
 	f.Uint32Var(&o.cheats, "cheats", d.CheatPermille, "how many of 1,000 providers cheat (0 to 500)")
 	f.Uint32Var(&o.ring, "ring", d.RingPermille, "how much of 1,000 parts of the checkers' bonds the ring holds that shields its providers (0 to 900)")
+	f.Uint32Var(&o.spam, "spam", d.Spam, "false challenges a day for each 1,000 providers")
+	f.Uint32Var(&o.freeze, "freeze", d.Freeze, "tries a day of the ring to have a program suspended by contradicting the referee")
+	f.Uint32Var(&o.disputes, "disputes", d.Params.MaxDisputes, "how many disputes the referee hears at a time (1 to 1024)")
 	f.StringVar(&o.out, "out", "", "folder for index.html and result.json; it is made if need be")
 	f.BoolVar(&o.json, "json", false, "print the figures as one JSON object")
 	return c
@@ -76,6 +82,7 @@ func runSim(ctx context.Context, a *app, o simOptions) error {
 	}
 	cfg := sim.Defaults()
 	cfg.Providers, cfg.Days, cfg.Seed, cfg.CheatPermille, cfg.RingPermille = o.providers, o.days, o.seed, o.cheats, o.ring
+	cfg.Spam, cfg.Freeze, cfg.Params.MaxDisputes = o.spam, o.freeze, o.disputes
 	if err := cfg.Check(); err != nil {
 		return usageError{err}
 	}

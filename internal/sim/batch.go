@@ -1,6 +1,9 @@
 package sim
 
-import "github.com/gotong-network/gotong/work"
+import (
+	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/work"
+)
 
 // worker plays cells, one at a time. What it counts is added up at the end of the
 // tick, in whole numbers, so that it does not matter which worker played what.
@@ -9,7 +12,7 @@ type worker struct {
 	quotes quoteBook
 	odds   oddsBook
 	fees   []work.Amount // to each checker, of this tick: fees and bounties
-	losses []uint32      // stakes that each checker lost in this tick
+	losses []work.Amount // stakes that each checker lost in this tick
 	day    Tally
 	seats  []seat // of the batch being judged
 	fake   []bool // by draw, of the same
@@ -17,7 +20,12 @@ type worker struct {
 
 	disputed []bool // by draw, of the same
 
-	fromClients, toClients, toPool work.Amount // of this tick
+	program uint8      // that the batches being played run
+	opened  []*dispute // in this tick
+
+	batchesNow uint64 // of this tick
+
+	fromClients, toClients, toPool, toWatchers, toSaboteurs work.Amount // of this tick
 }
 
 // seat is one check of one draw.
@@ -37,10 +45,10 @@ func (k *worker) commit(p *provider, id uint32, kind, tier uint8, grains uint64)
 	}
 	name := key{class: p.class, kind: kind, tier: tier, price: p.price}
 	name.grains = uint8(size)
-	k.batches(p, name, grains/size, &rnd)
+	k.batches(p, id, name, grains/size, &rnd)
 	if rest := grains % size; rest > 0 {
 		name.grains = uint8(rest)
-		k.batches(p, name, 1, &rnd)
+		k.batches(p, id, name, 1, &rnd)
 	}
 }
 
@@ -57,13 +65,13 @@ func (p *provider) phi() uint64 {
 // batches plays n batches alike, one after the other. What an honest provider's are
 // paid is added up before it moves; a cheat's move one by one, because a conviction
 // takes those before it along.
-func (k *worker) batches(p *provider, name key, n uint64, rnd *rng) {
+func (k *worker) batches(p *provider, id uint32, name key, n uint64, rnd *rng) {
 	if n == 0 {
 		return
 	}
-	p.last = name
 	q := k.quotes.get(k.w, name)
 	var passed uint64
+	var pledges work.Amount
 	for range n {
 		if p.out {
 			break
@@ -71,21 +79,37 @@ func (k *worker) batches(p *provider, name key, n uint64, rnd *rng) {
 		if k.w.cfg.each {
 			q = k.w.newQuote(name)
 		}
-		if !k.batch(p, q, rnd) {
-			continue
+		pledge, d, ok := k.batch(p, q, passed, rnd)
+		switch {
+		case d != nil: // those before it do not wait for it
+			k.pass(p, name, q, passed, pledges)
+			passed, pledges = 0, 0
+			d.pledge = pledge
+			k.open(p, id, d)
+		case ok:
+			passed, pledges = passed+1, pledges+pledge
 		}
-		if passed++; k.w.cfg.each || p.phi() > 0 {
-			k.pass(p, q, passed)
-			passed = 0
+		if k.w.cfg.each || p.phi() > 0 {
+			k.pass(p, name, q, passed, pledges)
+			passed, pledges = 0, 0
 		}
 	}
-	k.pass(p, q, passed)
+	k.pass(p, name, q, passed, pledges)
 }
 
 // pass keeps n batches until their windows have passed; their pay is locked.
-func (k *worker) pass(p *provider, q *quote, n uint64) {
-	a, d := work.Amount(n), &p.pending
+func (k *worker) pass(p *provider, name key, q *quote, n uint64, pledges work.Amount) {
+	if n > 0 {
+		p.last = name
+		k.put(p.bucket(), p, q, n, pledges, uint64(k.w.tick))
+	}
+}
+
+// put adds n batches of a tick to d.
+func (k *worker) put(d *pending, p *provider, q *quote, n uint64, pledges work.Amount, tick uint64) {
+	a := work.Amount(n)
 	d.batches += n
+	d.ticks += n * tick
 	d.pay += a * q.pay
 	d.free += a * q.free
 	d.vest += a * q.vest
@@ -94,33 +118,34 @@ func (k *worker) pass(p *provider, q *quote, n uint64) {
 	d.val += a * q.val
 	d.feeBurn += a * q.feeBurn
 	d.blocks += n * q.payBlocks
-	if n > 0 {
-		d.largest = max(d.largest, q.bond)
-	}
+	d.pledged += pledges
+	d.largest = max(d.largest, q.bond)
 	k.charge(p, a*q.pay)
 }
 
 // charge takes money from whoever is the client.
 func (k *worker) charge(p *provider, a work.Amount) {
-	if p.kind == SelfDealer {
+	if p.kind == SelfDealer || p.kind == Freezer {
 		p.wallet -= a
 	} else {
 		k.fromClients += a
 	}
 }
 
-// batch plays one batch from its commit to the end of its checks and reports
-// whether it passed them.
-func (k *worker) batch(p *provider, q *quote, rnd *rng) bool {
+// batch plays one batch from its commit to the end of its window, behind some more
+// of this tick that were not put anywhere yet. It gives what it pledges, and the
+// dispute about it if there is one; it is not ok if it ended at once.
+func (k *worker) batch(p *provider, q *quote, more uint64, rnd *rng) (pledge work.Amount, d *dispute, ok bool) {
 	t := &k.day.Kinds[p.kind]
-	if !p.lock(q.bond) {
+	if !p.lock(q.bond, more) {
 		k.day.Refused++
-		return false
+		return 0, nil, false
 	}
 	m, pledge := q.draws(k.w.rules, p.unvested-min(p.unvested, p.pledged))
 	p.pledged += pledge
 	phi := p.phi()
 	k.day.Batches++
+	k.batchesNow++
 	k.day.Items += q.items
 	k.day.Units += uint64(q.fuel) / work.FuelPerUnit
 	k.day.Draws += uint64(m)
@@ -129,29 +154,36 @@ func (k *worker) batch(p *provider, q *quote, rnd *rng) bool {
 		t.Cost += permille(mustCost(q.fuel, p.lo), costPermille*(1000-phi)/1000)
 	}
 	k.say(msgCommit, 1, 0)
-	if phi == 0 {
-		if odd := k.seat(m, q.checkers, rnd); !odd {
-			k.checksPass(p, q, m)
-			return true
-		}
-		k.hear(p, q, m, 0, rnd)
-		return true // whoever contradicted it was wrong
+	if phi > 0 {
+		d, ok = k.cheat(p, q, m, pledge, phi, rnd)
+		return pledge, d, ok
 	}
-	return k.cheat(p, q, m, pledge, phi, rnd)
+	if odd := k.seat(m, q.checkers, rnd); odd {
+		d = k.hear(p, q, m, 0, false, rnd) // whoever contradicts it is wrong
+	} else {
+		k.checksPass(p, q, m)
+	}
+	if d == nil {
+		d = k.accuse(p, q, 0, rnd)
+	}
+	return pledge, d, true
 }
 
 // costPermille is what work costs its provider, as a share of its lowest price:
 // energy and wear.
 const costPermille = 600
 
-// lock is the machine's rule of one bond: it covers the largest open batch.
-func (p *provider) lock(bond work.Amount) bool { return max(bond, p.pending.largest) <= p.bond }
+// lock is the machine's rule of one bond: it covers the largest open batch. more
+// are open beside those that p knows.
+func (p *provider) lock(bond work.Amount, more uint64) bool {
+	return max(bond, p.largest()) <= p.bond && p.open()+more < lifecycle.MaxOpenBatches
+}
 
 // cheat plays a batch with fakes in it.
-func (k *worker) cheat(p *provider, q *quote, m uint32, pledge work.Amount, phi uint64, rnd *rng) bool {
+func (k *worker) cheat(p *provider, q *quote, m uint32, pledge work.Amount, phi uint64, rnd *rng) (d *dispute, ok bool) {
 	t := &k.day.Kinds[p.kind]
 	k.seat(m, q.checkers, rnd)
-	for rolls := 0; p.kind == Grinder && rolls < 64 && k.rollFakes(m, phi, rnd) > 0 && rnd.hit(grinderPermille); rolls++ {
+	for rolls := 0; p.kind == Grinder && rolls < lifecycle.MaxRedraws && k.rollFakes(m, phi, rnd) > 0 && rnd.hit(grinderPermille); rolls++ {
 		k.day.SkippedBlocks++
 		k.seat(m, q.checkers, rnd)
 	}
@@ -167,17 +199,23 @@ func (k *worker) cheat(p *provider, q *quote, m uint32, pledge work.Amount, phi 
 		k.day.Silences++
 		k.day.Void++
 		k.slash(p, q, pledge, nobody, false)
-		return false
+		return nil, false
 	}
-	finder, caught := k.hear(p, q, m, phi, rnd)
-	if caught {
+	d = k.hear(p, q, m, phi, false, rnd)
+	wrong := wrongItems(q.items, phi, rnd)
+	switch {
+	case d != nil && d.guilty:
 		t.Caught++
-		k.day.Void++
-		k.convict(p, q, pledge, finder)
-		return false
+		return d, true
+	case d == nil:
+		d = k.accuse(p, q, phi, rnd)
 	}
-	p.pending.wrong += wrongItems(q.items, phi, rnd)
-	return true
+	if d != nil {
+		d.wrong = wrong
+	} else {
+		p.bucket().wrong += wrong
+	}
+	return d, true
 }
 
 // wrongItems is how many items a cheat fakes, rounded at random.
@@ -215,8 +253,13 @@ func (k *worker) anyFake() bool {
 	return false
 }
 
-// nobody is the finder of a fault that nobody found by executing.
-const nobody = -1
+// Finders of a fault that are no checkers. Nobody finds one by executing if the
+// provider was silent, or only a guess contradicted it.
+const (
+	nobody   = -1
+	watcher  = -2
+	saboteur = -3 // who accuses himself
+)
 
 // convict slashes a provider whose result was wrong: as a first time, or, within
 // ConvictionBlocks of another conviction, for good.
@@ -230,7 +273,7 @@ func (k *worker) convict(p *provider, q *quote, pledge work.Amount, finder int) 
 	k.day.SecondConvictions++
 	p.convictions++
 	k.lose(p, p.bond, p.unvested, finder, true)
-	k.voidPending(p)
+	k.voidOpen(p)
 	p.out, p.online, p.room = true, false, 0
 	p.rejoin = int32(k.w.tick + awayTicks)
 	k.day.Leavers++
@@ -242,8 +285,13 @@ func (k *worker) slash(p *provider, q *quote, pledge work.Amount, finder int, ju
 	k.lose(p, min(q.bond, p.bond), min(pledge, p.unvested), finder, judged)
 	p.pledged -= min(pledge, p.pledged)
 	p.convictedAt = int32(k.w.tick)
-	if p.pending.largest > p.bond { // what is left answers for the others no more
-		k.voidPending(p)
+	k.cover(p)
+}
+
+// cover voids the open batches for which what is left of a bond answers no more.
+func (k *worker) cover(p *provider) {
+	if p.largest() > p.bond {
+		k.voidOpen(p)
 	}
 }
 
@@ -256,7 +304,15 @@ func (k *worker) lose(p *provider, bond, unvested work.Amount, finder int, judge
 	if finder != nobody {
 		bounty := permille(bond, rules.FinderPermille)
 		burn -= bounty
-		k.fees[finder] += bounty
+		switch finder {
+		case watcher:
+			k.toWatchers += bounty
+			k.day.WatchEarned += bounty
+		case saboteur:
+			k.toSaboteurs += bounty
+		default:
+			k.fees[finder] += bounty
+		}
 		k.day.Bounties += bounty
 	}
 	if judged {
@@ -267,30 +323,45 @@ func (k *worker) lose(p *provider, bond, unvested work.Amount, finder int, judge
 	}
 	p.bond -= bond
 	p.dropVesting(unvested, k.w.step)
-	k.toClients += damages
+	if p.kind == Freezer { // its own client
+		k.toSaboteurs += damages
+	} else {
+		k.toClients += damages
+	}
 	k.day.Damages += damages
 	k.day.SlashBurn += burn + unvested
 	k.day.Kinds[p.kind].Lost += bond + unvested
 }
 
-// voidPending gives the pay of unsettled batches back.
-func (k *worker) voidPending(p *provider) {
-	k.day.Void += p.pending.batches
-	if p.kind == SelfDealer {
-		p.wallet += p.pending.pay
-	} else {
-		k.toClients += p.pending.pay
+// voidOpen gives the pay of unsettled batches back. Those before the referee are
+// void when it has spoken.
+func (k *worker) voidOpen(p *provider) {
+	all := p.pending
+	for d := p.first; d != nil; d = d.next {
+		all.add(&d.after)
+		d.after = pending{}
 	}
-	p.pending = pending{}
-	p.pledged = 0
+	k.day.Void += all.batches
+	if p.kind == SelfDealer {
+		p.wallet += all.pay
+	} else {
+		k.toClients += all.pay
+	}
+	p.pending, p.pledged = pending{}, 0
+	p.first, p.newest, p.frozen = nil, nil, nil
+	p.voids++
 }
 
-// settle pays what the last tick's batches earned.
+// settle pays what earlier batches earned that no dispute holds up.
 func (k *worker) settle(p *provider) {
 	d := &p.pending
-	p.pledged = 0
 	if d.batches == 0 {
 		return
+	}
+	p.pledged -= min(d.pledged, p.pledged)
+	if late := int64(d.batches)*int64(k.w.tick-1) - int64(d.ticks); late > 0 {
+		k.day.HeldTicks += uint64(late)
+		d.blocks += uint64(late) * blocksPerTick
 	}
 	p.wallet += d.free
 	p.bond += d.bond

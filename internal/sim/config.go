@@ -14,6 +14,8 @@ const (
 	MaxProviders = 1_000_000
 	MaxDays      = 3650
 	maxWorkers   = 16
+	maxSpam      = 10_000
+	maxFreeze    = 10_000
 )
 
 // ErrConfig reports a run that cannot be simulated.
@@ -26,6 +28,8 @@ type Config struct {
 	Seed          uint64
 	CheatPermille uint32           // providers that cheat, one way or another
 	RingPermille  uint32           // of all checker bond, in the hands of the ring that shields its provider
+	Spam          uint32           // false challenges a day for each 1,000 providers
+	Freeze        uint32           // tries a day of the ring to have a program suspended
 	Params        lifecycle.Params // of the chain
 	Workers       int              // goroutines; all cores if 0; the result does not depend on it
 	// Progress hears of every day that has passed; nil for nobody.
@@ -37,7 +41,7 @@ type Config struct {
 
 // Defaults are a run of 10,000 providers with 5 % cheats over a month.
 func Defaults() Config {
-	return Config{Providers: 10_000, Days: 30, Seed: 1, CheatPermille: 50, RingPermille: 200, Params: lifecycle.PublicParams()}
+	return Config{Providers: 10_000, Days: 30, Seed: 1, CheatPermille: 50, RingPermille: 200, Spam: 1, Params: lifecycle.PublicParams()}
 }
 
 // Check reports, as ErrConfig, what of a run cannot be simulated.
@@ -51,6 +55,8 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%w: %d permille cheats: want 0 to 500", ErrConfig, c.CheatPermille)
 	case c.RingPermille > 900:
 		return fmt.Errorf("%w: a ring with %d permille of the checker bond: want 0 to 900", ErrConfig, c.RingPermille)
+	case c.Spam > maxSpam || c.Freeze > maxFreeze:
+		return fmt.Errorf("%w: %d false challenges a day for each 1000 providers, %d tries to freeze: want at most %d and %d", ErrConfig, c.Spam, c.Freeze, maxSpam, maxFreeze)
 	case c.Workers < 0:
 		return fmt.Errorf("%w: %d workers", ErrConfig, c.Workers)
 	}

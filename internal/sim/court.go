@@ -1,249 +1,247 @@
 package sim
 
 import (
-	"github.com/gotong-network/gotong/incentive"
+	"cmp"
+	"slices"
+
 	"github.com/gotong-network/gotong/work"
 )
 
-// seat draws the checkers of a batch: k different ones for each of m draws, by bond.
-// It reports whether any of them is not simply honest.
-func (k *worker) seat(m uint32, checkers uint64, rnd *rng) (odd bool) {
-	k.seats = k.seats[:0]
-	for d := range m {
-		for slot := range checkers {
-			var c uint32
-			for try := 0; ; try++ {
-				c = k.w.draw.pick(rnd)
-				if !k.w.usable[c] && try < 64 {
-					continue
-				}
-				if slot == 0 || try >= 64 || !k.seated(c, d) {
-					break
-				}
-			}
-			k.seats = append(k.seats, seat{checker: c, draw: d})
-			odd = odd || k.w.checkers[c].kind != CheckerHonest
-		}
-	}
-	if rnd.below(1000) < k.w.rules.LookPermille {
-		d := uint32(rnd.below(uint64(m)))
-		c := k.another(rnd)
-		k.seats = append(k.seats, seat{checker: c, draw: d})
-		k.day.Looks++
-		odd = odd || k.w.checkers[c].kind != CheckerHonest
-	}
-	return odd
+// dispute is a batch before the referee, from what contradicts it to the verdict.
+// Younger batches of its provider wait behind it.
+type dispute struct {
+	p      *provider
+	q      *quote
+	pledge work.Amount
+	voids  uint32 // of p when it was committed: else nothing answers for it any more
+	opened int    // tick
+	order  uint64 // among those of its tick
+	after  pending
+	next   *dispute // the next younger one of p; or of its frozen ones
+
+	by           accuser
+	finder       int
+	guilty       bool   // the provider is wrong
+	undelivered  bool   // nobody can have an output
+	contradicted bool   // two checkers stand by the provider against the verdict
+	blocks       uint64 // that the referee needs
+	wrong        uint64 // fakes in it, if it is paid after all
+	program      uint8
+	until        int // tick at which governance's time is over; 0 if it is not frozen
 }
 
-// another draws a checker that has no seat yet, if it can.
-func (k *worker) another(rnd *rng) (c uint32) {
-	for range 64 {
-		c = k.w.draw.pick(rnd)
-		if k.w.usable[c] && !k.sits(c, len(k.seats)) {
-			break
-		}
-	}
-	return c
+// court is the referee's queue, and the money of those who accuse.
+type court struct {
+	queue  []*dispute // oldest first
+	blocks uint64     // that the queue needs
+	debt   uint64     // blocks that the last case took beyond its hour
+	frozen []*dispute // in the order of their ends
+
+	suspended [programs]int         // by program: the tick until which it gets no new jobs
+	spam      uint64                // chance of a false challenge of a batch, in 1e-9
+	held      work.Amount           // stakes
+	purses    [accusers]work.Amount // clients have their own
+	names     []*provider           // of the saboteurs
+	endowed   work.Amount           // what these had at the start
 }
 
-// sits reports whether a checker is among the first n seats.
-func (k *worker) sits(c uint32, n int) bool {
-	for _, s := range k.seats[:n] {
-		if s.checker == c {
-			return true
-		}
+// open begins a dispute about the batch that p has just committed.
+func (k *worker) open(p *provider, id uint32, d *dispute) {
+	d.p, d.voids, d.opened, d.program = p, p.voids, k.w.tick, k.program
+	d.order = mix(mix(k.w.cfg.Seed+uint64(k.w.tick)) + uint64(id))
+	if p.newest == nil {
+		p.first = d
+	} else {
+		p.newest.next = d
 	}
-	return false
+	p.newest = d
+	k.opened = append(k.opened, d)
 }
 
-func (k *worker) seated(c, draw uint32) bool {
-	for i := len(k.seats) - 1; i >= 0 && k.seats[i].draw == draw; i-- {
-		if k.seats[i].checker == c {
-			return true
-		}
-	}
-	return false
+// refer counts a dispute whose items take the referee so many blocks; each round of
+// votes takes two more.
+func (k *worker) refer(d *dispute, blocks uint64) {
+	d.blocks = blocks + 4
+	votes := uint64(len(k.w.stakes))
+	k.day.Disputes++
+	k.day.CourtBlocks += d.blocks
+	k.say(msgVote, votes, 0)
+	k.say(msgVoteReveal, votes, votes*k.w.sizes.leaf)
 }
 
-// checksPass pays the checks of an honest batch with honest checkers, and the second
-// look if one is drawn.
-func (k *worker) checksPass(p *provider, q *quote, m uint32) {
-	var paid work.Amount
-	for _, s := range k.seats {
-		k.fees[s.checker] += q.fee
-		paid += q.fee
+// bucket is where p's next batch waits.
+func (p *provider) bucket() *pending {
+	if p.newest == nil {
+		return &p.pending
 	}
-	k.checked(p, q, paid, uint64(len(k.seats)), k.distinct(), m)
+	return &p.newest.after
 }
 
-// checked counts checks and charges their fees.
-func (k *worker) checked(p *provider, q *quote, paid work.Amount, done, reports uint64, m uint32) {
-	k.charge(p, paid)
-	if p.kind == SelfDealer {
-		k.day.Kinds[p.kind].Cost += paid
+// largest is the largest bond of p's open batches.
+func (p *provider) largest() work.Amount {
+	most := p.pending.largest
+	for d := p.first; d != nil; d = d.next {
+		most = max(most, d.q.bond, d.after.largest)
 	}
-	k.day.CheckFees += paid
-	k.day.Checks += done
-	k.day.CheckUnits += done * uint64(q.itemFuel) / work.FuelPerUnit
-	k.say(msgOpen, 1, uint64(m)*k.w.sizes.opening(q.items))
-	k.say(msgReveal, 1, uint64(m)*k.w.sizes.leaf)
-	k.say(msgCheck, reports, 0)
-	k.say(msgCheckReveal, reports, done*k.w.sizes.leaf)
+	for d := p.frozen; d != nil; d = d.next {
+		most = max(most, d.q.bond)
+	}
+	return most
 }
 
-// distinct is how many checkers sit over the batch: each sends one report.
-func (k *worker) distinct() (n uint64) {
-	for i, s := range k.seats {
-		n += b2u(!k.sits(s.checker, i))
+// open is how many batches of p have not ended.
+func (p *provider) open() (n uint64) {
+	n = p.pending.batches
+	for d := p.first; d != nil; d = d.next {
+		n += 1 + d.after.batches
+	}
+	for d := p.frozen; d != nil; d = d.next {
+		n++
 	}
 	return n
 }
 
-// hear lets the checkers of a batch report, with what is wrong about any of them,
-// and the referee judge what differs. It gives the finder and whether the provider
-// was caught.
-func (k *worker) hear(p *provider, q *quote, m uint32, phi uint64, rnd *rng) (finder int, caught bool) {
-	k.disputed = append(k.disputed[:0], make([]bool, m)...)
-	if phi == 0 {
-		k.fake = append(k.fake[:0], k.disputed...)
+// decided takes a dispute out of p's undecided ones. What waited behind it waits
+// behind the one before it now, if there is one: for that it gives the place.
+func (p *provider) decided(d *dispute) *pending {
+	place, link := &p.pending, &p.first
+	var before *dispute
+	for *link != d {
+		before = *link
+		place, link = &before.after, &before.next
 	}
-	k.replaceAbsent(rnd)
-	finder = nobody
-	any := false
-	for i, s := range k.seats {
-		switch kind := k.w.checkers[s.checker].kind; {
-		case kind == CheckerLazy:
-			if k.sits(s.checker, i) {
-				continue // its first mismatch brought it before the referee
-			}
-		case k.fake[s.draw] && !(kind == CheckerRing && p.kind == Ring):
-			if finder == nobody {
-				finder = int(s.checker)
-			}
-		default:
+	*link = d.next
+	if p.newest == d {
+		p.newest = before
+	}
+	place.add(&d.after)
+	d.after, d.next = pending{}, nil
+	return place
+}
+
+// sit is the referee's hour: it judges, in the order of their opening, as many
+// disputes as MaxDisputes at a time allow, and ends freezes whose time is over.
+func (w *world) sit() {
+	c := &w.court
+	w.trySuspending()
+	w.docket()
+	for len(c.frozen) > 0 && c.frozen[0].until <= w.tick {
+		d := c.frozen[0]
+		c.frozen = c.frozen[1:]
+		w.conclude(d) // by the verdict: governance did not decide otherwise
+	}
+	hour := uint64(w.cfg.Params.MaxDisputes) * blocksPerTick
+	used := min(c.debt, hour)
+	c.debt -= used
+	for len(c.queue) > 0 && used < hour {
+		d := c.queue[0]
+		c.queue[0], c.queue = nil, c.queue[1:]
+		c.blocks -= d.blocks
+		used += d.blocks
+		t := &w.workers[0].day
+		t.CourtWaits[min(w.tick-d.opened, len(t.CourtWaits)-1)]++
+		if d.contradicted {
+			w.freeze(d)
+		} else {
+			w.conclude(d)
+		}
+	}
+	c.debt += used - min(used, hour)
+	w.expectSpam()
+}
+
+// docket puts this tick's disputes behind the others, and takes the accusers' stakes.
+func (w *world) docket() {
+	c := &w.court
+	var fresh []*dispute
+	for _, k := range w.workers {
+		fresh = append(fresh, k.opened...)
+		clear(k.opened)
+		k.opened = k.opened[:0]
+	}
+	slices.SortStableFunc(fresh, func(a, b *dispute) int { return cmp.Compare(a.order, b.order) })
+	for _, d := range fresh {
+		if !w.takeStake(d) { // who cannot stake does not accuse
+			w.dismiss(d)
 			continue
 		}
-		any, k.disputed[s.draw] = true, true
-		caught = caught || k.fake[s.draw]
-	}
-	paid, done, reports := k.payChecks(p, q)
-	k.checked(p, q, paid, done, reports, m)
-	if any {
-		k.day.Disputes++
-		k.day.FalseDisputes += b2u(!caught)
-		k.day.CourtBlocks += q.checkBlocks + 4 // two for each round of votes
-		votes := uint64(len(k.w.stakes))
-		k.say(msgVote, votes, 0)
-		k.say(msgVoteReveal, votes, votes*k.w.sizes.leaf)
-	}
-	return finder, caught
-}
-
-// replaceAbsent gives the seats of checkers that miss their deadline to others.
-func (k *worker) replaceAbsent(rnd *rng) {
-	for i := range k.seats {
-		c := k.seats[i].checker
-		if k.w.checkers[c].kind != CheckerAbsent || k.sits(c, i) || !rnd.hit(absentPermille) {
-			continue
-		}
-		k.day.Missed++
-		for j := i; j < len(k.seats); j++ {
-			if k.seats[j].checker == c {
-				k.seats[j].checker = k.another(rnd)
-			}
-		}
+		c.queue = append(c.queue, d)
+		c.blocks += d.blocks
 	}
 }
 
-// payChecks pays who reported what the referee, if asked, confirmed; the others lose
-// their stakes. It gives the fees, the checks done, and the reports.
-func (k *worker) payChecks(p *provider, q *quote) (paid work.Amount, done, reports uint64) {
-	for i, s := range k.seats {
-		first := !k.sits(s.checker, i)
-		reports += b2u(first)
-		kind := k.w.checkers[s.checker].kind
-		switch {
-		case kind == CheckerLazy:
-			if first {
-				k.losses[s.checker]++
-			}
-		case kind == CheckerRing && p.kind == Ring && k.lied(s.checker):
-			if first {
-				k.losses[s.checker]++
-			}
-			done++
-		default:
-			k.fees[s.checker] += q.fee
-			paid += q.fee
-			done++
-		}
-	}
-	return paid, done, reports
+// dismiss drops an accusation without a stake: the batch goes on.
+func (w *world) dismiss(d *dispute) {
+	d.by, d.guilty, d.undelivered = byChecker, false, false
+	w.workers[0].day.Dismissed++
+	w.conclude(d)
 }
 
-// lied reports whether a checker confirmed a fake that came before the referee.
-func (k *worker) lied(c uint32) bool {
-	for _, s := range k.seats {
-		if s.checker == c && k.fake[s.draw] && k.disputed[s.draw] {
-			return true
-		}
+// conclude ends a dispute: whoever is wrong pays, or the batch goes on.
+func (w *world) conclude(d *dispute) {
+	k, p := w.workers[0], d.p
+	w.endStake(d)
+	if d.voids != p.voids { // its provider lost what answered for it
+		k.day.Void++
+		k.day.Convictions += b2u(d.guilty)
+		return
 	}
-	return false
-}
-
-// odds is the closed form of incentive for a batch's being caught, in parts of 1e9.
-// For the ring, ρ lies between two permilles: between their odds lies the right one.
-func (w *world) odds(kind Kind, phi, m, k uint64) uint64 {
-	miss := func(rho uint64) uint64 {
-		v := incentive.Miss(phi*(incentive.One/1000), m, k, rho)
-		if kind != Ring || w.rules.LookPermille == 0 {
-			return v
-		}
-		return w.looked(v, phi, k, rho)
+	place := &p.pending
+	if d.until > 0 {
+		p.melt(d)
+	} else {
+		place = w.release(d)
 	}
-	var free uint64
-	switch kind {
-	case Ring:
-		rho := w.ringShare / 1_000_000
-		lo, hi := miss(rho), miss(min(rho+1, 1000))
-		free = lo + must64(hi-lo, w.ringShare%1_000_000, 1_000_000)
-	case Grinder:
-		free = incentive.Rules{RerollPermille: grinderPermille}.Evade(miss(0))
+	switch {
+	case d.guilty:
+		k.day.Void++
+		k.convict(p, d.q, d.pledge, d.finder)
+	case d.undelivered:
+		k.day.Void++
+		k.fine(p, d)
 	default:
-		free = miss(0)
+		k.put(place, p, d.q, 1, d.pledge, uint64(d.opened))
+		place.wrong += d.wrong
+		w.workers[0].day.Held += b2u(w.tick > d.opened)
 	}
-	return (incentive.One - free) / (incentive.One / 1_000_000_000)
 }
 
-// looked is the chance to go free of a ring under second looks: who was missed so
-// far has a fake among the drawn items with chance φρ^k/(1−φ+φρ^k) each, and the
-// look is at one of them, by a checker that is the ring's with chance ρ.
-func (w *world) looked(miss, phi, k, rho uint64) uint64 {
-	shielded := phi * (incentive.One / 1000)
-	for range k {
-		shielded = must64(shielded, rho, 1000)
+// release lets what waited behind a dispute go on, and counts it.
+func (w *world) release(d *dispute) *pending {
+	if w.tick > d.opened {
+		w.workers[0].day.Held += d.after.batches
 	}
-	open := incentive.One - phi*(incentive.One/1000) + shielded
-	caught := must64(must64(incentive.One, shielded, open), (1000-rho)*w.rules.LookPermille, 1_000_000)
-	return must64(miss, incentive.One-caught, incentive.One)
+	return d.p.decided(d)
 }
 
-func must64(a, num, den uint64) uint64 { return uint64(must(work.MulDiv(work.Amount(a), num, den))) }
-
-// oddsBook keeps odds by kind, draws and checkers, for a day.
-type oddsBook struct {
-	known map[[4]uint64]uint64
+// fine takes the fee for an output that nobody can have.
+func (k *worker) fine(p *provider, d *dispute) {
+	fee := min(max(k.w.cfg.Params.UnavailableFee, d.q.burned), p.bond)
+	p.bond -= fee
+	p.pledged -= min(d.pledge, p.pledged)
+	k.day.SlashBurn += fee
+	k.day.Kinds[p.kind].Lost += fee
+	k.cover(p)
 }
 
-func (b *oddsBook) get(w *world, kind Kind, phi uint64, m uint32, k uint64) uint64 {
-	name := [4]uint64{uint64(kind), phi, uint64(m), k}
-	v, ok := b.known[name]
-	if !ok {
-		if b.known == nil {
-			b.known = map[[4]uint64]uint64{}
-		}
-		v = w.odds(kind, phi, uint64(m), k)
-		b.known[name] = v
+// freeze keeps a batch for governance, and its program from new jobs. It holds up
+// no other batch.
+func (w *world) freeze(d *dispute) {
+	w.workers[0].day.Freezes++
+	d.until = w.tick + int(max(w.cfg.Params.GovernanceBlocks/blocksPerTick, 1))
+	if p := d.p; d.voids == p.voids {
+		w.release(d)
+		d.next, p.frozen = p.frozen, d
 	}
-	return v
+	w.court.frozen = append(w.court.frozen, d)
+	w.court.suspended[d.program] = max(w.court.suspended[d.program], d.until)
+}
+
+// melt takes a batch out of p's frozen ones.
+func (p *provider) melt(d *dispute) {
+	link := &p.frozen
+	for *link != d {
+		link = &(*link).next
+	}
+	*link, d.next = d.next, nil
 }

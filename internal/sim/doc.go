@@ -11,7 +11,9 @@
 // before it moves; a test shows that this changes nothing.
 //
 // An hour is a tick. A batch that is committed in one tick settles in the next, for
-// the window lasts an hour; who commits two false batches in one tick is convicted of
-// them one after the other. Items of a batch weigh the same. What it never does: I/O
-// (but for Write), clocks, a model of bytes on a wire, or a second set of rules.
+// the window lasts an hour, unless a dispute holds it up: disputes wait for the
+// referee in one queue, and the younger batches of a provider behind its own. Items
+// of a batch weigh the same. Checkers get their fees, and lose their stakes, when they
+// report; everybody else when the referee has spoken. What it never does: I/O (but for
+// Write), clocks, a model of bytes on a wire, or a second set of rules.
 package sim

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/gotong-network/gotong/internal/ledger"
@@ -15,7 +16,7 @@ import (
 
 const gtgs = work.UgtgPerGtg
 
-// small is a small network: 5 providers, 3 checkers and 4 validators on the machine
+// small is a small network: 6 providers, 3 checkers and 4 validators on the machine
 // that the chain runs, beside the simulator's own records of the same providers.
 type small struct {
 	t       *testing.T
@@ -27,6 +28,24 @@ type small struct {
 	next    uint64 // first item that was not handed out
 	msgs    uint64
 	parts   []*twin
+}
+
+// accusersOfTest are the accounts of those who accuse and have money of their own.
+var accusersOfTest = map[accuser]work.Address{byWatcher: "watcher", bySpammer: "spammer", byVulture: "vulture"}
+
+// plans are who accuses the n-th batch of the twin at a place in its window.
+func plan(place int, n int) accuser {
+	switch {
+	case place == 0 && n%6 == 1:
+		return bySpammer
+	case place <= 1 && n%6 == 3, place == 5 && n%4 == 2:
+		return byClient
+	case place == 1 && n%12 == 5:
+		return byVulture
+	case place == 2 && n%5 == 2:
+		return byWatcher
+	}
+	return byChecker
 }
 
 // twin is one provider on the machine and in the simulator.
@@ -50,6 +69,10 @@ type played struct {
 	nodes  []work.Node
 	fakes  []bool
 	silent bool
+
+	plan    accuser // byChecker for nobody
+	accused bool
+	late    uint64 // messages about that
 }
 
 const (
@@ -69,9 +92,10 @@ func TestSmallNetworkMatchesTheMachine(t *testing.T) {
 	s := newSmall(t)
 	q := s.w.newQuote(smallKey)
 	var faked, caught, expect, variance uint64
-	for range smallBatches {
-		for _, x := range s.parts {
+	for n := range smallBatches {
+		for place, x := range s.parts {
 			s.commit(x, q)
+			x.b.plan = plan(place, n)
 		}
 		for range 400 {
 			if s.step() {
@@ -93,6 +117,7 @@ func TestSmallNetworkMatchesTheMachine(t *testing.T) {
 	}
 	t.Logf("%d of %d false batches were caught, the closed form says %.1f", caught, faked, float64(expect)/1e9)
 	s.compareSupply()
+	s.compareAccusers()
 	s.compareMessages(q)
 }
 
@@ -107,13 +132,18 @@ func newSmall(t *testing.T) *small {
 	if err := w.drawTable(); err != nil {
 		t.Fatal(err)
 	}
-	k := &worker{w: w, fees: make([]work.Amount, 3), losses: make([]uint32, 3)}
+	k := &worker{w: w, fees: make([]work.Amount, 3), losses: make([]work.Amount, 3)}
+	w.workers = []*worker{k}
 	s := &small{t: t, w: w, k: k, indexer: sign.FromSeed([32]byte{1})}
 	genesis := map[work.Address]work.Amount{"client": 1_000_000 * gtgs}
+	w.clients = 1_000_000 * gtgs
+	for by, name := range accusersOfTest {
+		genesis[name], w.court.purses[by] = 1000*gtgs, 1000*gtgs
+	}
 	for i := range 3 {
 		genesis[checkerName(i)] = 2000 * gtgs
 	}
-	kinds := []Kind{Honest, Honest, Thrifty20, Garbage, Withholder}
+	kinds := []Kind{Honest, Honest, Thrifty20, Garbage, Withholder, Keeper}
 	for i := range kinds {
 		for n := range smallBatches {
 			genesis[work.Address(fmt.Sprintf("p%d-%d", i, n))] = 100 * gtgs
@@ -167,6 +197,23 @@ func (s *small) say(from work.Address, msg ledger.Msg) {
 	s.t.Helper()
 	s.must(from, msg)
 	s.msgs++
+}
+
+// accuse sends a message about an accusation of b.
+func (s *small) accuse(b *played, from work.Address, msg ledger.Msg) {
+	s.t.Helper()
+	s.must(from, msg)
+	b.late++
+}
+
+// sayVote sends a vote.
+func (s *small) sayVote(b *played, from work.Address, msg ledger.Msg) {
+	s.t.Helper()
+	if b.accused {
+		s.accuse(b, from, msg)
+	} else {
+		s.say(from, msg)
+	}
 }
 
 func (s *small) balance(a work.Address) work.Amount {
@@ -265,16 +312,51 @@ func (s *small) act(x *twin, b *lifecycle.Batch) {
 		for i := range b.Checks {
 			s.say(b.Checks[i].Checker, ledger.RevealCheck{Batch: b.ID, Salt: salt(b.Checks[i].Checker), Leaves: s.truths(x, b, &b.Checks[i])})
 		}
+	case lifecycle.Window:
+		if !x.b.accused {
+			x.b.accused = s.beginAccusation(x, b)
+		}
+	case lifecycle.Answering:
+		if x.b.plan == byVulture {
+			return
+		}
+		pos := b.Dispute.Items[0].Position
+		path, err := work.Path(x.b.nodes, pos)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.accuse(x.b, x.account, ledger.AnswerChallenge{Batch: b.ID, Opening: lifecycle.ItemOpening{Position: pos, Node: x.b.nodes[pos], Path: path}, Leaf: x.b.leaves[pos]})
 	case lifecycle.Voting:
 		for _, v := range b.Dispute.Votes {
-			s.say(v.Validator, ledger.CommitVote{Batch: b.ID, Commitment: lifecycle.VoteCommitment("test", b.ID, v.Validator, s.verdict(x, b), salt(v.Validator))})
+			s.sayVote(x.b, v.Validator, ledger.CommitVote{Batch: b.ID, Commitment: lifecycle.VoteCommitment("test", b.ID, v.Validator, s.verdict(x, b), salt(v.Validator))})
 		}
 	case lifecycle.Tallying:
 		for _, v := range b.Dispute.Votes {
-			s.say(v.Validator, ledger.RevealVote{Batch: b.ID, Salt: salt(v.Validator), Leaves: s.verdict(x, b)})
+			s.sayVote(x.b, v.Validator, ledger.RevealVote{Batch: b.ID, Salt: salt(v.Validator), Leaves: s.verdict(x, b)})
 		}
 	}
 }
+
+// beginAccusation accuses a batch in its window, as planned, and reports whether
+// somebody does.
+func (s *small) beginAccusation(x *twin, b *lifecycle.Batch) bool {
+	switch x.b.plan {
+	case byClient:
+		s.accuse(x.b, "client", ledger.ClaimDelivery{Batch: b.ID, Position: 3})
+	case bySpammer, byVulture:
+		lie := x.b.leaves[7]
+		lie.Output = work.Sum("lie", []byte(x.b.plan.name()))
+		s.accuse(x.b, accusersOfTest[x.b.plan], ledger.Challenge{Batch: b.ID, Position: 7, Leaf: lie})
+	case byWatcher:
+		pos := uint64(slices.Index(x.b.fakes, true))
+		s.accuse(x.b, accusersOfTest[x.b.plan], ledger.Challenge{Batch: b.ID, Position: pos, Leaf: s.leaf(x.b.q, x.b.first+pos)})
+	default:
+		return false
+	}
+	return true
+}
+
+func (a accuser) name() string { return string(accusersOfTest[a]) }
 
 func salt(a work.Address) work.Hash { return work.Sum("salt", []byte(a)) }
 
@@ -287,6 +369,10 @@ func (s *small) truths(x *twin, b *lifecycle.Batch, c *lifecycle.Check) (l []wor
 
 func (s *small) verdict(x *twin, b *lifecycle.Batch) (l []work.Leaf) {
 	for _, i := range b.Dispute.Items {
+		if b.Dispute.Delivery && x.p.kind == Keeper {
+			l = append(l, lifecycle.Unavailable)
+			continue
+		}
 		l = append(l, s.leaf(x.b.q, x.b.first+i.Position))
 	}
 	return l
@@ -298,8 +384,10 @@ func (s *small) mirror(x *twin) (caught bool) {
 	b, q := s.batch(x.b.id), x.b.q
 	x.p.pledged = x.b.pledge
 	switch {
+	case x.b.accused:
+		s.mirrorAccusation(x)
 	case b.Phase == lifecycle.Settled:
-		s.k.pass(x.p, q, 1)
+		s.k.put(&x.p.pending, x.p, q, 1, x.b.pledge, 0)
 		s.k.settle(x.p)
 	case x.b.silent:
 		caught = true
@@ -324,6 +412,54 @@ func (s *small) mirror(x *twin) (caught bool) {
 		s.join(x)
 	}
 	return caught
+}
+
+// mirrorAccusation lets the simulator's court end a batch that passed its checks and
+// was accused then.
+func (s *small) mirrorAccusation(x *twin) {
+	var d *dispute
+	switch by := x.b.plan; {
+	case by == byVulture: // nobody answers: the stake returns
+		s.k.put(&x.p.pending, x.p, x.b.q, 1, x.b.pledge, 0)
+		s.k.silence(x.p, x.b.q)
+		s.k.say(msgChallenge, 1, 0)
+		s.lateMessages(x.b)
+		return
+	case by == byClient:
+		d = s.k.claim(x.b.q, x.p.kind == Keeper)
+	default:
+		d = s.k.challenge(x.b.q, by)
+	}
+	if d.by == byWatcher {
+		d.guilty, d.finder = true, watcher
+	}
+	s.lateMessages(x.b)
+	d.pledge = x.b.pledge
+	s.k.open(x.p, 0, d)
+	s.w.sit()
+	s.w.gather()
+	s.k.settle(x.p)
+}
+
+// lateMessages holds the messages about an accusation against the simulator's.
+func (s *small) lateMessages(b *played) {
+	s.k.day.Messages -= b.late
+	if s.k.day.Messages != 0 {
+		s.t.Fatalf("an accusation takes %d messages more in the simulator than on the machine", int64(s.k.day.Messages))
+	}
+}
+
+// compareAccusers compares what those who accuse have at the end.
+func (s *small) compareAccusers() {
+	for by, name := range accusersOfTest {
+		got, want := s.balance(name), s.w.court.purses[by]
+		if got != want || got == 1000*gtgs && by != byVulture {
+			s.t.Errorf("the %s has %s, the simulator says %s", name, got, want)
+		}
+	}
+	if s.w.court.held != 0 || len(s.w.court.queue) != 0 {
+		s.t.Errorf("stakes of %s are held for %d disputes after the end", s.w.court.held, len(s.w.court.queue))
+	}
 }
 
 // fees compares what each checker of a batch got.
@@ -371,9 +507,9 @@ func (s *small) compareMessages(q *quote) {
 		rnd := stream(s.w.cfg.Seed, forBatches, uint64(i), 77)
 		p := &provider{kind: x.p.kind, convictedAt: -1, bond: 50 * gtgs}
 		for range smallBatches {
-			if s.k.batch(p, q, &rnd) {
-				s.k.pass(p, q, 1)
-			}
+			p.last = smallKey
+			s.k.batches(p, uint32(i), smallKey, 1, &rnd)
+			s.w.sit()
 			s.k.settle(p)
 			if p.out {
 				*p = provider{kind: p.kind, convictedAt: -1, bond: 50 * gtgs}

@@ -186,6 +186,7 @@ func (k *worker) selfDeal(p *provider, i uint32) {
 	if p.wallet < worst {
 		return
 	}
+	k.program = ownProgram
 	k.commit(p, i, 1, 0, uint64(p.room))
 }
 
@@ -198,6 +199,11 @@ func (k *worker) post(c *cell) {
 		j := job{left: n, limit: uint32(max(mid*rnd.spread()/1000, uint64(k.w.cfg.Params.MinPrice))), kind: uint8(rnd.below(uint64(len(itemsPerGrain)))), born: int32(k.w.tick)}
 		if rnd.hit(assuredPermille) {
 			j.tier = 1
+		}
+		if j.program = pickProgram(&rnd); k.w.court.suspended[j.program] > k.w.tick {
+			k.day.GrainsSuspended += n
+			left -= n
+			continue
 		}
 		c.queue = append(c.queue, j)
 		left -= n
@@ -283,6 +289,7 @@ func (k *worker) serve(c *cell, j *job) (served, paid uint64) {
 			continue
 		}
 		p := &k.w.providers[s.who[n]]
+		k.program = j.program
 		k.commit(p, s.who[n], j.kind, j.tier, g)
 		k.day.Assignments++
 		p.served += g
@@ -304,12 +311,17 @@ func number(a work.Address) (n uint32) {
 }
 
 // rest ends a provider's tick: its price follows its load, and now and then its
-// session ends without a good-bye in the middle of a check.
+// session ends without a good-bye: in the middle of a check, or with a batch in its
+// window, which somebody may challenge to see it fail to answer.
 func (k *worker) rest(p *provider, i uint32) {
-	if p.until <= int32((k.w.tick+1)*tickMinutes) && p.pending.batches > 0 {
+	if p.until <= int32((k.w.tick+1)*tickMinutes) && p.bucket().batches > 0 {
 		rnd := stream(k.w.cfg.Seed, forChurn, uint64(i), 1<<32|uint64(k.w.tick))
-		if rnd.hit(classes[p.class].abrupt) && rnd.hit(exposedPermille) {
+		switch {
+		case !rnd.hit(classes[p.class].abrupt):
+		case rnd.hit(exposedPermille):
 			k.vanish(p)
+		case p.kind != SelfDealer && rnd.hit(vulturePermille):
+			k.preyOn(p, i, &rnd)
 		}
 	}
 	p.load = uint16(match.SmoothLoad(uint32(p.load), min(p.granted*1000/max(p.room, 1), 1000)))
@@ -324,14 +336,17 @@ const exposedPermille = 60
 // vanish is a provider that goes dark while its last batch is being checked: it
 // cannot open or reveal, and pays as for a first conviction.
 func (k *worker) vanish(p *provider) {
-	q := k.quotes.get(k.w, p.last)
-	k.pass(p, q, ^uint64(0)) // minus one: wraps as the sums do
+	k.silence(p, k.quotes.get(k.w, p.last))
+}
+
+// silence slashes a provider that owed an answer about its last batch.
+func (k *worker) silence(p *provider, q *quote) {
+	pledge := k.takeBack(p, q)
 	k.day.Void++
-	_, pledge := q.draws(k.w.rules, p.unvested)
 	p.missed++
 	k.day.Silences++
 	before := k.day.Kinds[p.kind].Lost
-	k.slash(p, q, min(pledge, p.pledged), nobody, false)
+	k.slash(p, q, pledge, nobody, false)
 	if p.kind == Honest {
 		k.day.HonestSilences++
 		k.day.HonestLost += k.day.Kinds[p.kind].Lost - before

@@ -18,6 +18,9 @@ const (
 	msgCheckReveal
 	msgVote
 	msgVoteReveal
+	msgChallenge
+	msgClaim
+	msgAnswer
 	messages
 )
 
@@ -53,6 +56,9 @@ func newSizes() sizes {
 	s.fixed[msgCheckReveal] = base + 2*hash
 	s.fixed[msgVote] = base + 2*hash
 	s.fixed[msgVoteReveal] = base + 2*hash
+	s.fixed[msgChallenge] = base + hash + s.leaf + 10
+	s.fixed[msgClaim] = base + hash + 10
+	s.fixed[msgAnswer] = base + hash + s.leaf
 	return s
 }
 

@@ -19,6 +19,7 @@ type quote struct {
 	mint, mintBond    work.Amount // minted; the part of it that bonds itself
 	bond              work.Amount
 	fee               work.Amount // of checking one item
+	stake             work.Amount // of who challenges it or claims an output
 	checkBlocks       uint64      // to execute one item
 	payBlocks         uint64      // from commit to pay
 	load              incentive.Batch
@@ -35,12 +36,16 @@ type key struct {
 
 // newQuote asks incentive for a batch of grains at a price.
 func (w *world) newQuote(k key) *quote {
-	p := &w.cfg.Params
 	grain := classes[k.class].fuel * grainSeconds
-	q := &quote{items: itemsPerGrain[k.kind] * uint64(k.grains), fuel: grain * work.Fuel(k.grains), itemFuel: grain / work.Fuel(itemsPerGrain[k.kind])}
-	b := incentive.Batch{Tier: tiers[k.tier], Items: q.items, Fuel: q.fuel, MaxItemFuel: q.itemFuel, Price: work.Price(k.price), LargestPermille: w.rho}
+	return w.price(&quote{items: itemsPerGrain[k.kind] * uint64(k.grains), fuel: grain * work.Fuel(k.grains), itemFuel: grain / work.Fuel(itemsPerGrain[k.kind])}, tiers[k.tier], k.price)
+}
+
+// price fills in what items and fuel of a batch lead to.
+func (w *world) price(q *quote, tier work.Tier, price uint32) *quote {
+	p := &w.cfg.Params
+	b := incentive.Batch{Tier: tier, Items: q.items, Fuel: q.fuel, MaxItemFuel: q.itemFuel, Price: work.Price(price), LargestPermille: w.rho}
 	q.sample, q.checkers = w.rules.SampleSize(b.Tier, b.Items), uint64(w.rules.Checkers(b.Tier))
-	q.pay = mustCost(q.fuel, k.price)
+	q.pay = mustCost(q.fuel, price)
 	q.val = permille(q.pay, p.ValidatorPermille)
 	q.feeBurn = permille(q.pay, 1000-p.ProviderPermille-p.ValidatorPermille)
 	share := q.pay - q.val - q.feeBurn
@@ -51,14 +56,16 @@ func (w *world) newQuote(k key) *quote {
 	q.vest += reward - q.mintBond
 	q.bond = must(w.rules.RequiredBond(b))
 	q.fee = must(w.rules.CheckFee(q.itemFuel, b.Price))
+	q.stake = must(p.AccusationStake(q.itemFuel, b.Price))
 	q.burned = must(work.MulDiv(q.bond, 1000-w.rules.FinderPermille-w.rules.ClientPermille-w.rules.RefereePermille, 1000))
 	q.load = b
 	if p.VestBlocks == 0 { // nothing vests: all is free at once
 		q.free, q.vest = q.free+q.vest, 0
 	}
 	q.checkBlocks = uint64(q.itemFuel)/checkerFuelPerBlock + 1
-	// Each message of a party takes two blocks; the checkers work side by side.
-	q.payBlocks = uint64(p.DrawDelayBlocks) + p.DrawSpreadBlocks/2 + 2 + q.checkBlocks + 2 + uint64(p.LookDelayBlocks) + 2 + uint64(p.WindowBlocks)
+	// Each message of a party takes two blocks; the checkers work side by side. The
+	// draw is made a block after the one whose beacon it uses.
+	q.payBlocks = uint64(p.DrawDelayBlocks) + p.DrawSpreadBlocks/2 + 1 + 2 + q.checkBlocks + 2 + uint64(p.LookDelayBlocks) + 2 + uint64(p.WindowBlocks)
 	return q
 }
 

@@ -36,6 +36,26 @@ type Tally struct {
 	Leavers           uint64 `json:"leavers"`   // lost their whole bond
 	Returners         uint64 `json:"returners"` // came back under another name
 
+	Challenges      uint64 `json:"challenges"` // by others than checkers
+	Claims          uint64 `json:"claims"`     // of outputs
+	Dismissed       uint64 `json:"dismissed"`  // accusations without a stake
+	Kept            uint64 `json:"kept"`       // batches whose outputs nobody can have
+	Watched         uint64 `json:"watched"`    // batches of which a stranger executed an item
+	WatchFound      uint64 `json:"watch_found"`
+	Vultures        uint64 `json:"vultures"`     // challenges of who had just gone dark
+	VultureHits     uint64 `json:"vulture_hits"` // and did not answer
+	Held            uint64 `json:"held"`         // batches that waited for a verdict, their own or an older one's
+	HeldTicks       uint64 `json:"held_hours"`   // by which batches were paid later for it
+	FreezeTries     uint64 `json:"freeze_tries"`
+	Freezes         uint64 `json:"freezes"`
+	GrainsSuspended uint64 `json:"grains_suspended"` // demand refused because its program was suspended
+
+	CourtWaits [240]uint64           `json:"court_waits"` // disputes by hours in the queue
+	StakesLost [accusers]work.Amount `json:"stakes_lost"` // by accuser
+
+	WatchCost   work.Amount `json:"watch_cost"`
+	WatchEarned work.Amount `json:"watch_earned"`
+
 	Pay           work.Amount `json:"pay"`
 	Validators    work.Amount `json:"validators"`
 	FeeBurn       work.Amount `json:"fee_burn"`
@@ -89,19 +109,28 @@ func (t *Tally) add(o *Tally) {
 		{&t.HonestSilences, &o.HonestSilences}, {&t.SkippedBlocks, &o.SkippedBlocks}, {&t.Leavers, &o.Leavers}, {&t.Returners, &o.Returners},
 		{&t.CommonsUnits, &o.CommonsUnits}, {&t.CourtBlocks, &o.CourtBlocks}, {&t.PayBlocks, &o.PayBlocks}, {&t.Messages, &o.Messages}, {&t.Bytes, &o.Bytes}, {&t.Sessions, &o.Sessions}, {&t.Jobs, &o.Jobs},
 		{&t.Assignments, &o.Assignments}, {&t.GrainsOffered, &o.GrainsOffered}, {&t.GrainsWanted, &o.GrainsWanted},
-		{&t.GrainsServed, &o.GrainsServed}, {&t.GrainsDropped, &o.GrainsDropped},
+		{&t.GrainsServed, &o.GrainsServed}, {&t.GrainsDropped, &o.GrainsDropped}, {&t.Challenges, &o.Challenges}, {&t.Claims, &o.Claims},
+		{&t.Dismissed, &o.Dismissed}, {&t.Kept, &o.Kept}, {&t.Watched, &o.Watched}, {&t.WatchFound, &o.WatchFound}, {&t.Vultures, &o.Vultures},
+		{&t.VultureHits, &o.VultureHits}, {&t.Held, &o.Held}, {&t.HeldTicks, &o.HeldTicks}, {&t.FreezeTries, &o.FreezeTries},
+		{&t.Freezes, &o.Freezes}, {&t.GrainsSuspended, &o.GrainsSuspended},
 	} {
 		*f.to += *f.from
 	}
 	for _, f := range []struct{ to, from *work.Amount }{
 		{&t.Pay, &o.Pay}, {&t.Validators, &o.Validators}, {&t.FeeBurn, &o.FeeBurn}, {&t.SlashBurn, &o.SlashBurn}, {&t.Minted, &o.Minted},
 		{&t.CommonsMinted, &o.CommonsMinted}, {&t.CheckFees, &o.CheckFees}, {&t.Bounties, &o.Bounties}, {&t.Damages, &o.Damages},
-		{&t.Referees, &o.Referees}, {&t.HonestLost, &o.HonestLost},
+		{&t.Referees, &o.Referees}, {&t.HonestLost, &o.HonestLost}, {&t.WatchCost, &o.WatchCost}, {&t.WatchEarned, &o.WatchEarned},
 	} {
 		*f.to += *f.from
 	}
 	for i := range t.Waits {
 		t.Waits[i] += o.Waits[i]
+	}
+	for i := range t.CourtWaits {
+		t.CourtWaits[i] += o.CourtWaits[i]
+	}
+	for i := range t.StakesLost {
+		t.StakesLost[i] += o.StakesLost[i]
 	}
 	for i := range t.SessionHours {
 		t.SessionHours[i] += o.SessionHours[i]
@@ -139,7 +168,7 @@ func (t *KindTally) Profit() int64 {
 
 // Events is how many single things a tally stands for.
 func (t *Tally) Events() uint64 {
-	return t.Batches + t.Draws + t.Checks + t.Looks + t.Missed + t.Disputes + t.Convictions + t.Silences + t.SkippedBlocks + t.Sessions + t.Jobs + t.Assignments
+	return t.Batches + t.Draws + t.Checks + t.Looks + t.Missed + t.Disputes + t.Challenges + t.Claims + t.Watched + t.Convictions + t.Silences + t.SkippedBlocks + t.Sessions + t.Jobs + t.Assignments
 }
 
 // Hour is one cell in one tick, in grains and ugtg per work unit.
@@ -190,6 +219,7 @@ type Result struct {
 	Jain       float64          `json:"jain"` // mean over cells by providers
 	Genesis    work.Amount      `json:"genesis"`
 	Params     lifecycle.Params `json:"params"`
+	FreezeCost work.Amount      `json:"freeze_cost"` // of the tries to have a program suspended
 	// CheckerLost and CheckerEarned are by CheckerKind.
 	CheckerLost   [checkerKinds]work.Amount `json:"checker_lost"`
 	CheckerEarned [checkerKinds]work.Amount `json:"checker_earned"`
@@ -209,11 +239,7 @@ func (r *Result) closeDay(w *world, t Tally) {
 	r.Total.add(&t)
 	d := Day{Tally: t, RhoPermille: w.rho}
 	d.Supply = w.genesis + r.Total.Minted + r.Total.CommonsMinted - r.Total.FeeBurn - r.Total.SlashBurn
-	if n := len(r.Days); n > 0 {
-		d.CourtWait = r.Days[n-1].CourtWait
-	}
-	d.CourtWait += t.CourtBlocks / uint64(w.cfg.Params.MaxDisputes)
-	d.CourtWait -= min(d.CourtWait, ticksPerDay*blocksPerTick)
+	d.CourtWait = (w.court.blocks + w.court.debt) / uint64(w.cfg.Params.MaxDisputes)
 	for k := range d.Profits {
 		d.Profits[k] = r.Total.Kinds[k].Profit()
 	}
@@ -276,6 +302,7 @@ func nakamoto(stakes []work.Amount) int {
 // finish adds up the cells.
 func (r *Result) finish(w *world) {
 	r.Ticks = w.tick
+	r.FreezeCost = w.court.freezeCost()
 	var jain, weight float64
 	for i := range w.cells {
 		c := &w.cells[i]

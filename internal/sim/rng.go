@@ -14,6 +14,7 @@ const (
 	forMarket
 	forBatches
 	forCommons
+	forFreeze
 )
 
 // stream is the stream of a purpose and two numbers, such as a provider and a tick.

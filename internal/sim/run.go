@@ -23,7 +23,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		n = runtime.GOMAXPROCS(0)
 	}
 	for range min(n, maxWorkers, len(w.cells)) {
-		w.workers = append(w.workers, &worker{w: w, fees: make([]work.Amount, len(w.checkers)), losses: make([]uint32, len(w.checkers))})
+		w.workers = append(w.workers, &worker{w: w, fees: make([]work.Amount, len(w.checkers)), losses: make([]work.Amount, len(w.checkers))})
 	}
 	res := newResult(w)
 	for d := range w.cfg.Days {
@@ -57,6 +57,7 @@ func (w *world) play() {
 		})
 	}
 	wait.Wait()
+	w.sit()
 	w.gather()
 	w.commons()
 	w.tick++
@@ -73,13 +74,15 @@ func (w *world) stepAt(tick int) int64 {
 	return int64(tick) * blocksPerTick / max(w.cfg.Params.VestBlocks/vestSteps, 1)
 }
 
-// gather moves what the workers' cells owe each other: it is all sums.
+// gather moves what the workers' cells, and the court, owe each other: it is all sums.
 func (w *world) gather() {
 	p := &w.cfg.Params
 	for _, k := range w.workers {
 		w.clients = w.clients + k.toClients - k.fromClients
 		w.pool += k.toPool
-		k.toClients, k.fromClients, k.toPool = 0, 0, 0
+		w.court.purses[byWatcher] += k.toWatchers
+		w.court.purses[bySaboteur] += k.toSaboteurs
+		k.toClients, k.fromClients, k.toPool, k.toWatchers, k.toSaboteurs = 0, 0, 0, 0, 0
 		for i := range k.fees {
 			w.checkers[i].earned += k.fees[i]
 			k.fees[i] = 0
@@ -87,16 +90,16 @@ func (w *world) gather() {
 	}
 	first := w.workers[0]
 	for i := range w.checkers {
-		var n uint32
+		var due work.Amount
 		for _, k := range w.workers {
-			n += k.losses[i]
+			due += k.losses[i]
 			k.losses[i] = 0
 		}
-		if n == 0 {
+		if due == 0 {
 			continue
 		}
 		c := &w.checkers[i]
-		lost := min(work.Amount(n)*p.CheckerBond, c.bond)
+		lost := min(due, c.bond)
 		ref := permille(lost, p.RefereePermille)
 		c.bond -= lost
 		c.lost += lost

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/gotong-network/gotong/work"
 )
 
 // few is a run that takes a moment.
@@ -44,14 +46,17 @@ func digest(t *testing.T, r *Result) []byte {
 // by itself give the same result as sharing and adding up.
 func TestGroupingIsExact(t *testing.T) {
 	t.Parallel()
-	c := few(func(c *Config) { c.Providers, c.Days, c.CheatPermille = 100, 2, 300 })
+	c := few(func(c *Config) {
+		c.Providers, c.Days, c.CheatPermille, c.Spam, c.Freeze = 150, 2, 300, 8000, 40
+		c.Params.MaxDisputes = 1
+	})
 	grouped := run(t, c)
 	c.each = true
 	if single := run(t, c); !bytes.Equal(digest(t, grouped), digest(t, single)) {
 		t.Error("grouped and single batches differ in money or counts")
 	}
-	if grouped.Total.Batches < 1000 || grouped.Total.Convictions == 0 {
-		t.Errorf("the run shows little: %d batches, %d convictions", grouped.Total.Batches, grouped.Total.Convictions)
+	if n := &grouped.Total; n.Batches < 1000 || n.Convictions == 0 || n.Challenges < 100 || n.Claims == 0 || n.HeldTicks == 0 {
+		t.Errorf("the run shows little: %d batches, %d convictions, %d challenges, %d claims, %d hours held", n.Batches, n.Convictions, n.Challenges, n.Claims, n.HeldTicks)
 	}
 }
 
@@ -117,6 +122,84 @@ func TestCheatsEarnLess(t *testing.T) {
 	}
 }
 
+// TestAccusers: whoever lies loses a stake each time, no honest provider is convicted,
+// who has an output kept gets its money back and the keeper loses, and watchers earn
+// what lies they find.
+func TestAccusers(t *testing.T) {
+	t.Parallel()
+	r := run(t, few(func(c *Config) { c.Providers, c.Days, c.Spam = 3000, 5, 40 }))
+	v := &r.Total
+	if v.Challenges < 500 || v.Dismissed > 0 {
+		t.Errorf("%d challenges, %d without a stake: the run shows little", v.Challenges, v.Dismissed)
+	}
+	if least := work.Amount(v.Challenges-v.WatchFound-v.Vultures) * r.Params.ChallengeStake; v.StakesLost[bySpammer] < least*9/10 {
+		t.Errorf("spammers lost %s, their challenges stake at least %s", v.StakesLost[bySpammer], least)
+	}
+	if v.StakesLost[byWatcher] != 0 || v.Watched == 0 || v.WatchFound > 0 && v.WatchEarned == 0 {
+		t.Errorf("watchers lost %s; they found %d lies in %d items and got %s", v.StakesLost[byWatcher], v.WatchFound, v.Watched, v.WatchEarned)
+	}
+	if keeper := &v.Kinds[Keeper]; v.Kept == 0 || keeper.Profit() >= v.Kinds[Honest].Profit()*95/100 {
+		t.Errorf("keepers kept %d batches' outputs and made %d, honest providers %d", v.Kept, keeper.Profit(), v.Kinds[Honest].Profit())
+	}
+	if v.VultureHits >= v.Vultures || v.VultureHits == 0 {
+		t.Errorf("%d of %d challenges of who went dark were not answered", v.VultureHits, v.Vultures)
+	}
+	none := run(t, few(func(c *Config) { c.Providers, c.CheatPermille, c.Spam = 2000, 0, 50 })).Total
+	if none.Convictions != 0 || none.Challenges == 0 || none.FalseDisputes != none.Disputes {
+		t.Errorf("without cheats %d were convicted in %d disputes, of which %d were false, after %d challenges", none.Convictions, none.Disputes, none.FalseDisputes, none.Challenges)
+	}
+}
+
+// TestDisputesWait: what the referee has no time for waits, and the younger batches of
+// the same providers with it; with time enough nothing waits.
+func TestDisputesWait(t *testing.T) {
+	t.Parallel()
+	with := func(places uint32) *Result {
+		return run(t, few(func(c *Config) { c.Providers, c.CheatPermille, c.Params.MaxDisputes = 3000, 150, places }))
+	}
+	tight, wide := with(1), with(64)
+	if wide.Total.Held != 0 || wide.Days[0].CourtWait != 0 {
+		t.Errorf("with 64 disputes at a time %d batches wait, and the queue is %d blocks long", wide.Total.Held, wide.Days[0].CourtWait)
+	}
+	if tight.Total.Held == 0 || tight.Total.HeldTicks == 0 || tight.Days[0].CourtWait == 0 {
+		t.Errorf("with one dispute at a time %d batches wait %d hours, and the queue is %d blocks long", tight.Total.Held, tight.Total.HeldTicks, tight.Days[0].CourtWait)
+	}
+	for i := range tight.Days { // the referee works all the time while there is a queue
+		d := &tight.Days[i]
+		var judged uint64
+		for _, n := range d.CourtWaits {
+			judged += n
+		}
+		if d.CourtWait > 0 && judged < ticksPerDay*blocksPerTick/200 {
+			t.Errorf("day %d: only %d disputes were judged of a queue", i+1, judged)
+		}
+	}
+	if late := tight.Total.PayBlocks * wide.Total.Settled; late <= wide.Total.PayBlocks*tight.Total.Settled {
+		t.Error("pay does not come later because of the queue")
+	}
+}
+
+// TestFreezing: a ring that contradicts the referee has programs suspended, at a
+// price; a freeze ends after governance's time, by the verdict.
+func TestFreezing(t *testing.T) {
+	t.Parallel()
+	r := run(t, few(func(c *Config) {
+		c.Providers, c.Days, c.RingPermille, c.Freeze = 1000, 6, 500, 24
+		c.Params.GovernanceBlocks = 2 * ticksPerDay * blocksPerTick
+	}))
+	v := &r.Total
+	if v.FreezeTries != 6*24 || v.Freezes == 0 || v.Freezes > v.FreezeTries || v.GrainsSuspended == 0 {
+		t.Errorf("%d tries, %d freezes, %d grains refused", v.FreezeTries, v.Freezes, v.GrainsSuspended)
+	}
+	f := &v.Kinds[Freezer]
+	if least := work.Amount(f.Caught) * r.Params.MinBond; f.Lost < least || r.FreezeCost < least/3 || f.Income != 0 {
+		t.Errorf("%d of %d were caught at once and lost %s; in all it cost %s", f.Caught, f.Faked, f.Lost, r.FreezeCost)
+	}
+	if ends := uint64(f.Lost / r.Params.MinBond); ends <= f.Caught { // every name has just its bond to lose
+		t.Errorf("%d names lost their bond, %d were caught at once: no freeze ended by the verdict", ends, f.Caught)
+	}
+}
+
 // TestScarcityIsDearer: over all markets of a class, where demand is larger against
 // supply the price is higher.
 func TestScarcityIsDearer(t *testing.T) {
@@ -152,6 +235,7 @@ func TestBadRunsAreRefused(t *testing.T) {
 		"no days":            func(c *Config) { c.Days = 0 },
 		"mostly cheats":      func(c *Config) { c.CheatPermille = 501 },
 		"a ring of all":      func(c *Config) { c.RingPermille = 901 },
+		"floods of spam":     func(c *Config) { c.Spam = maxSpam + 1 },
 		"broken parameters":  func(c *Config) { c.Params.WindowBlocks = 0 },
 	} {
 		if _, err := Run(t.Context(), few(change)); !errors.Is(err, ErrConfig) {
@@ -193,7 +277,7 @@ func TestReportStandsAlone(t *testing.T) {
 			t.Errorf("the page refers to something outside: %s", outside)
 		}
 	}
-	for _, want := range []string{"Wrong results accepted", "Cost of checking", "Utilisation", "Jain", "Mint and burn", "Concentration of stake", "Messages per day", "Bytes per day", "Prices by region and class", "thrifty 20 %"} {
+	for _, want := range []string{"Wrong results accepted", "Cost of checking", "Utilisation", "Jain", "Mint and burn", "Concentration of stake", "Messages per day", "Bytes per day", "Prices by region and class", "thrifty 20 %", "Disputes per day", "keeper 20 %"} {
 		if !strings.Contains(pages[0], want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -16,10 +16,9 @@ type line struct {
 // same numbers give the same bytes everywhere.
 type chart struct {
 	title string
-	note  string // below
-	unit  string
+	unit  string // of the values, at the top of their axis
 	every int64  // values are in 1/every of the unit; 0 is 1
-	xunit string // of a step
+	day   int    // values a day; 0 is 1
 	zero  bool   // the axis begins at 0
 	lines []line
 	w, h  int64 // of the plot, in pixels
@@ -27,42 +26,103 @@ type chart struct {
 }
 
 // colours tell lines apart, on light and dark ground.
-var colours = [10]string{"#2e7d32", "#d32f2f", "#1976d2", "#f57c00", "#7b1fa2", "#00838f", "#c2185b", "#6d8b00", "#8d6e63", "#607d8b"}
+var colours = [12]string{"#2e9e44", "#e03131", "#1c7ed6", "#f08c00", "#9c36b5", "#0c8599", "#e64980", "#74a000", "#a0714f", "#748090", "#4c5fd7", "#b08900"}
+
+// Room around a plot, in pixels.
+const (
+	leftRoom   = 58
+	rightRoom  = 12
+	topRoom    = 26
+	bottomRoom = 24
+)
 
 // svg writes the chart as an inline figure.
 func (c *chart) svg() string {
+	if c.bare {
+		return c.spark()
+	}
 	if c.w == 0 {
-		c.w, c.h = 640, 220
+		c.w, c.h = 450, 190
 	}
 	lo, hi := c.bounds()
+	step := c.step(hi - lo)
+	lo, hi = floor(lo, step), -floor(-hi, step)
 	var b strings.Builder
-	left, top := int64(70), int64(8)
-	if c.bare {
-		left = 4
-	}
-	fmt.Fprintf(&b, "<figure><figcaption>%s</figcaption><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">", c.title, left+c.w+8, top+c.h+22, c.title)
-	if !c.bare {
-		c.grid(&b, lo, hi, left, top)
-	}
-	for i, l := range c.lines {
-		fmt.Fprintf(&b, "<polyline stroke=\"%s\" points=\"%s\"><title>%s</title></polyline>", colours[i%len(colours)], c.points(l.values, lo, hi, left, top), l.name)
-	}
+	fmt.Fprintf(&b, "<figure><figcaption>%s</figcaption><svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">", c.title, leftRoom+c.w+rightRoom, topRoom+c.h+bottomRoom, c.title)
+	c.grid(&b, lo, hi, step)
+	c.draw(&b, lo, hi, leftRoom, topRoom)
 	b.WriteString("</svg>")
-	if len(c.lines) > 1 && !c.bare {
-		b.WriteString("<p class=\"legend\">")
-		for i, l := range c.lines {
-			fmt.Fprintf(&b, "<span><i style=\"background:%s\"></i>%s</span> ", colours[i%len(colours)], l.name)
-		}
-		b.WriteString("</p>")
-	}
-	if c.note != "" {
-		fmt.Fprintf(&b, "<p class=\"note\">%s</p>", c.note)
-	}
+	c.legend(&b)
 	b.WriteString("</figure>\n")
 	return b.String()
 }
 
-// bounds are the least and the greatest value, with some room.
+// spark writes the lines alone.
+func (c *chart) spark() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "<svg viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"%s\">", c.w+4, c.h+4, c.title)
+	lo, hi := c.bounds()
+	c.draw(&b, lo, hi, 2, 2)
+	b.WriteString("</svg>")
+	return b.String()
+}
+
+func (c *chart) legend(b *strings.Builder) {
+	if len(c.lines) < 2 {
+		return
+	}
+	b.WriteString("<p class=\"legend\">")
+	for i, l := range c.lines {
+		fmt.Fprintf(b, "<span><i style=\"background:%s\"></i>%s</span> ", colours[i%len(colours)], l.name)
+	}
+	b.WriteString("</p>")
+}
+
+// draw writes the lines; one that is a single point is a dot.
+func (c *chart) draw(b *strings.Builder, lo, hi, left, top int64) {
+	for i, l := range c.lines {
+		colour := colours[i%len(colours)]
+		p := c.points(l.values, lo, hi, left, top)
+		if len(l.values) == 1 {
+			x, y, _ := strings.Cut(p, ",")
+			fmt.Fprintf(b, "<circle cx=\"%s\" cy=\"%s\" r=\"3\" fill=\"%s\"/>", x, y, colour)
+			continue
+		}
+		fmt.Fprintf(b, "<polyline stroke=\"%s\" points=\"%s\"><title>%s</title></polyline>", colour, p, l.name)
+	}
+}
+
+// step is a round distance of lines of a grid, so that three to six cover span.
+func (c *chart) step(span int64) int64 {
+	unit := int64(1)
+	if tens := int64(1); c.every > 1 {
+		for tens < c.every {
+			tens *= 10
+		}
+		if tens != c.every { // a round part of such a unit is no whole number
+			unit = c.every
+		}
+	}
+	for {
+		for _, n := range []int64{1, 2, 5} {
+			if span <= 5*n*unit {
+				return n * unit
+			}
+		}
+		unit *= 10
+	}
+}
+
+// floor is the largest multiple of step that is at most v.
+func floor(v, step int64) int64 {
+	q := v / step
+	if v < q*step {
+		q--
+	}
+	return q * step
+}
+
+// bounds are the least and the greatest value.
 func (c *chart) bounds() (lo, hi int64) {
 	first := true
 	for _, l := range c.lines {
@@ -112,28 +172,63 @@ func tenths(b *strings.Builder, v int64) {
 	}
 }
 
-// grid writes five lines with their values, and the first and last step.
-func (c *chart) grid(b *strings.Builder, lo, hi, left, top int64) {
-	const rows = 4
-	for i := range int64(rows + 1) {
-		y := top + c.h - c.h*i/rows
-		v := lo + scale(hi-lo, i, rows)
-		fmt.Fprintf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/><text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>", left, left+c.w, y, y, left-6, y+4, c.value(v))
+// grid writes lines at round values, and the days.
+func (c *chart) grid(b *strings.Builder, lo, hi, step int64) {
+	fmt.Fprintf(b, "<text x=\"%d\" y=\"12\">%s</text>", 2, c.unit)
+	for v := lo; v <= hi; v += step {
+		y := topRoom + c.h - scale(v-lo, c.h, hi-lo)
+		class := ""
+		if v == 0 {
+			class = " class=\"zero\""
+		}
+		fmt.Fprintf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"%s/><text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text>",
+			leftRoom, leftRoom+c.w, y, y, class, leftRoom-6, y+4, c.value(v, step))
 	}
-	n := 0
+	c.days(b)
+}
+
+// days writes some days under the plot.
+func (c *chart) days(b *strings.Builder) {
+	n, per := 0, max(c.day, 1)
 	for _, l := range c.lines {
 		n = max(n, len(l.values))
 	}
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\">%s 1</text><text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s %d</text><text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>",
-		left, top+c.h+16, c.xunit, left+c.w, top+c.h+16, c.xunit, n, left+c.w/2, top+c.h+16, c.unit)
+	days := (n + per - 1) / per
+	every := max((days+5)/6, 1)
+	for d := 1; d <= days; d++ {
+		if d > 1 && d%every != 0 {
+			continue
+		}
+		x := int64(leftRoom)
+		if n > 1 {
+			x += c.w * int64((d-1)*per) / int64(n-1)
+		}
+		label := strconv.Itoa(d)
+		if d == 1 {
+			label = "day 1"
+		}
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text>", x, topRoom+c.h+17, label)
+	}
 }
 
-// value writes a value of an axis.
-func (c *chart) value(v int64) string {
-	if c.every <= 1 {
+// value writes a value of an axis whose lines are step apart.
+func (c *chart) value(v, step int64) string {
+	every := max(c.every, 1)
+	if every == 1 {
 		return short(v)
 	}
-	return decimal(v, c.every)
+	digits, tens := 0, int64(1)
+	for step*tens%every != 0 && digits < 4 {
+		digits, tens = digits+1, tens*10
+	}
+	sign := ""
+	if v < 0 {
+		sign, v = "−", -v
+	}
+	if digits == 0 {
+		return sign + group(uint64(v/every))
+	}
+	return fmt.Sprintf("%s%s.%0*d", sign, group(uint64(v/every)), digits, v%every*tens/every)
 }
 
 // decimal is v/per with two digits.

@@ -23,16 +23,18 @@ const (
 	Withholder      // fakes 5 %, and is silent when a fake is drawn
 	Grinder         // fakes 20 %; grinderPermille of the proposers skip blocks that catch it
 	SelfDealer      // pays itself for work that costs it nothing
+	Keeper          // keeps the outputs of one batch in five
+	Freezer         // a name of the ring's for one try to have a program suspended: see tryFreezes
 	kinds
 )
 
-var kindNames = [kinds]string{"honest", "garbage", "thrifty 1 %", "thrifty 5 %", "thrifty 20 %", "exit scam", "ring 20 %", "withholder 5 %", "grinder 20 %", "self-dealer"}
+var kindNames = [kinds]string{"honest", "garbage", "thrifty 1 %", "thrifty 5 %", "thrifty 20 %", "exit scam", "ring 20 %", "withholder 5 %", "grinder 20 %", "self-dealer", "keeper 20 %", "freezer"}
 
 // String gives the kind's name.
 func (k Kind) String() string { return kindNames[k] }
 
 // fakes is the share of fuel, in permille, that a kind does not execute.
-var fakes = [kinds]uint64{Garbage: 1000, Thrifty1: 10, Thrifty5: 50, Thrifty20: 200, ExitScam: 1000, Ring: 200, Withholder: 50, Grinder: 200}
+var fakes = [kinds]uint64{Garbage: 1000, Thrifty1: 10, Thrifty5: 50, Thrifty20: 200, ExitScam: 1000, Ring: 200, Withholder: 50, Grinder: 200, Freezer: 1000}
 
 // What the cheats' plans are.
 const (
@@ -64,18 +66,40 @@ type provider struct {
 
 	wallet, bond, unvested, target work.Amount
 	tranches                       [vestSteps + 2]work.Amount
-	pledged                        work.Amount
-	pending                        pending
-	last                           key // of its last batch
+	pledged                        work.Amount // of unvested, for all open batches
+	pending                        pending     // not behind any dispute
+	last                           key         // of its last batch
+
+	first, newest *dispute // undecided batches, oldest first
+	frozen        *dispute // batches that wait for governance
+	voids         uint32   // how often all its open batches were voided
 
 	offered, served uint64 // grains × 1000 since the start
 }
 
-// pending are batches that have passed their checks and wait for their window's end.
+// pending are batches that have passed their checks and wait: for their window's end,
+// and for what is undecided before them.
 type pending struct {
-	batches, wrong, blocks                    uint64
-	pay, free, vest, bond, mint, val, feeBurn work.Amount
-	largest                                   work.Amount // bond of them
+	batches, wrong, blocks                             uint64
+	ticks                                              uint64 // sum of their commits' ticks
+	pay, free, vest, bond, mint, val, feeBurn, pledged work.Amount
+	largest                                            work.Amount // bond of them
+}
+
+func (d *pending) add(o *pending) {
+	d.batches += o.batches
+	d.wrong += o.wrong
+	d.blocks += o.blocks
+	d.ticks += o.ticks
+	d.pay += o.pay
+	d.free += o.free
+	d.vest += o.vest
+	d.bond += o.bond
+	d.mint += o.mint
+	d.val += o.val
+	d.feeBurn += o.feeBurn
+	d.pledged += o.pledged
+	d.largest = max(d.largest, o.largest)
 }
 
 // vestSteps is into how many steps the machine cuts the vesting time.
@@ -127,6 +151,7 @@ type world struct {
 	stake     work.Amount // of all validators
 
 	clients, pool work.Amount // clients' money; validators' fees of the day
+	court         court
 	genesis       work.Amount
 	workers       []*worker
 	sizes         sizes
@@ -148,11 +173,12 @@ type cell struct {
 
 // job is a part of the demand that is dealt out together.
 type job struct {
-	left  uint64 // grains
-	limit uint32 // ugtg per work unit that its client pays at most
-	kind  uint8  // by itemsPerGrain
-	tier  uint8  // by tiers
-	born  int32
+	left    uint64 // grains
+	program uint8
+	limit   uint32 // ugtg per work unit that its client pays at most
+	kind    uint8  // by itemsPerGrain
+	tier    uint8  // by tiers
+	born    int32
 }
 
 func (c *cell) grain() work.Fuel { return classes[c.class].fuel * grainSeconds }
@@ -167,6 +193,7 @@ func newWorld(cfg Config) (*world, error) {
 	w.bondCheckers()
 	w.stakeValidators()
 	w.clients = work.Amount(cfg.Providers) * work.Amount(cfg.Days) * 1000 * work.UgtgPerGtg
+	w.court.endow(&w.cfg)
 	w.genesis = w.money()
 	return w, w.drawTable()
 }
@@ -212,7 +239,7 @@ func (w *world) newProvider(c, r, i int) provider {
 	p.hi = p.lo * uint32(3000+rnd.below(3000)) / 1000
 	p.price, p.load = (p.lo+p.hi)/2, 500
 	if rnd.hit(uint64(w.cfg.CheatPermille)) {
-		p.kind = 1 + Kind(rnd.below(uint64(kinds)-1))
+		p.kind = 1 + Kind(rnd.below(uint64(Freezer)-1))
 	}
 	if rnd.hit(k.online) {
 		p.online = true
@@ -358,10 +385,13 @@ func (a *alias) pick(r *rng) uint32 {
 
 // money is all there is.
 func (w *world) money() work.Amount {
-	sum := w.clients + w.pool + w.stake
+	sum := w.clients + w.pool + w.stake + w.court.money()
 	for i := range w.providers {
 		p := &w.providers[i]
 		sum += p.wallet + p.bond + p.unvested + p.pending.pay
+		for d := p.first; d != nil; d = d.next {
+			sum += d.after.pay
+		}
 	}
 	for i := range w.checkers {
 		sum += w.checkers[i].bond + w.checkers[i].earned
