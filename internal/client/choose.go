@@ -21,6 +21,10 @@ import (
 // AnyIndexer, as Request.Indexer, lets the client choose one.
 const AnyIndexer work.Address = "any"
 
+// DefaultIndexerPermille is the most that an indexer may ask of a job whose client does
+// not say, in thousandths of the pay.
+const DefaultIndexerPermille = 100
+
 // Bounds of the choice of an indexer.
 const (
 	maxAsked   = 64 // indexers; of more, so many by chance
@@ -92,8 +96,29 @@ func (c *Client) askAbout(ctx context.Context, key sign.PublicKey) (Indexer, err
 }
 
 // choose gives the indexer that a request asks for, and others to fall back to if it
-// leaves the choice to the client.
-func (c *Client) choose(ctx context.Context, r *Request) (Indexer, []Indexer, error) {
+// leaves the choice to the client. ErrPrice means that it asks too high a fee.
+func (c *Client) choose(ctx context.Context, r *Request) (x Indexer, others []Indexer, err error) {
+	if x, others, err = c.find(ctx, r); err != nil {
+		return x, nil, err
+	}
+	most := uint32(DefaultIndexerPermille)
+	if r.MaxIndexerPermille != nil {
+		most = *r.MaxIndexerPermille
+	}
+	switch {
+	case x.FeePermille <= most || r.Tier == work.TierNone:
+		return x, slices.DeleteFunc(others, func(o Indexer) bool { return o.FeePermille > most }), nil
+	case r.Indexer == AnyIndexer:
+		return x, nil, fmt.Errorf("%w: the cheapest indexer, %s, asks %d thousandths of the pay on top of it, and the job pays at most %d: give a higher --max-indexer-fee",
+			ErrPrice, x.Owner, x.FeePermille, most)
+	}
+	return x, nil, fmt.Errorf("%w: the indexer %s asks %d thousandths of the pay on top of it, and the job pays at most %d: give a higher --max-indexer-fee, or take another one with --indexer any",
+		ErrPrice, x.Owner, x.FeePermille, most)
+}
+
+// find gives the indexer that a request asks for, whatever its fee; for AnyIndexer the
+// cheapest, and others.
+func (c *Client) find(ctx context.Context, r *Request) (Indexer, []Indexer, error) {
 	switch r.Indexer {
 	case "":
 		st, err := c.Status(ctx)

@@ -8,10 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -20,15 +23,22 @@ const (
 	maxGuarded  = 4096    // batches of one watch at a time; more are not looked after
 	sampleBytes = 1 << 20 // of an output that is fetched to see whether it is there
 	claimPause  = 500 * time.Millisecond
+	maxLooks    = 16              // batches that are looked at at once
+	maxAsks     = 16              // items that one look asks the provider for
+	askTimeout  = 5 * time.Second // of one such question
 )
 
 // guard looks after the deliveries of a watched job: a provider is paid when its
 // batch's window is over, whether the outputs came or not, unless the client claims
 // them before. When half of the window is over, it looks whether the indexer has given
-// no result of some item yet, or not the output of one that is picked at random; if
-// that is still so near the window's end, it claims the item. A wrong claim costs a
-// stake: what is merely slow must not be claimed, since indexer or provider are just
-// started again, nor what this client, just started again, has hardly asked for.
+// no result of some item yet, or not the output of one that is picked at random; what
+// is missing it asks the provider itself for, which proves what it gives. If the
+// provider gave nothing for a quarter of the window, all its silences together, and
+// still does not in the last quarter, it claims an item. A wrong claim costs a stake:
+// what is merely slow must not be claimed, since the provider is just started again, nor
+// what this client, just started again, has hardly asked for. A provider that would keep
+// items and not be claimed must answer for the other quarter: it is asked for so many
+// items in it that it keeps none.
 //
 // If the referees say that the output is there, they give it, and it is fetched
 // from them; else the batch is void.
@@ -36,27 +46,41 @@ type guard struct {
 	w *watch
 
 	mu        sync.Mutex // guards the fields below
-	since     int64      // height when it began; 0: the chain was not reached yet
 	open      map[work.BatchID]*guarded
-	delivered map[uint64]*work.Result
+	delivered map[uint64]bool             // items that the referees found and gave
+	where     map[sign.PublicKey][]string // providers' addresses, as their offers said last
 }
 
-// guarded is a batch that has entered its window.
+// guarded is a batch that has entered its window. One look at a time changes it.
 type guarded struct {
 	height  int64  // at which it did
 	sample  uint64 // position whose output is fetched, once picked
 	picked  bool
 	sampled bool // and it came
 	claimed bool
+	given   map[uint64]bool // positions that it gave
+	refused int64           // height of the last look, if the provider gave nothing then
+	silent  int64           // blocks for which it gave nothing, of those that were looked at
 }
 
 // lookAt is the height at which a batch is looked at first, if its window ends at
-// deadline; claimAt that from which an item may be claimed by who began at `since`.
+// deadline.
 func (o *guarded) lookAt(deadline int64) int64 { return o.height + (deadline-o.height)/2 }
 
-func (o *guarded) claimAt(deadline, since int64) int64 {
+// refuse notes that the provider gave nothing at a look.
+func (o *guarded) refuse(height, deadline int64) {
+	passed := int64(1)
+	if o.refused > 0 { // since then; whoever slept meanwhile did not ask
+		passed = min(height-o.refused, max(1, (deadline-o.height)/8))
+	}
+	o.refused = height
+	o.silent += passed
+}
+
+// due says whether an item that the provider has just refused is to be claimed.
+func (o *guarded) due(height, deadline int64) bool {
 	window := deadline - o.height
-	return max(deadline-max(3, window/4), min(since+window/4, deadline-2))
+	return height >= deadline-max(3, window/4) && o.silent >= window/4
 }
 
 // run guards until ctx ends.
@@ -78,12 +102,26 @@ func (g *guard) run(ctx context.Context) {
 			ids = append(ids, id)
 		}
 		g.mu.Unlock()
+		r := &round{dead: map[work.Address]bool{}}
+		var looks errgroup.Group
+		looks.SetLimit(maxLooks)
 		for _, id := range ids {
-			if err := g.look(ctx, id); err != nil && ctx.Err() == nil {
-				g.w.c.log.Warn("cannot look after a delivery: trying again", "batch", id.Short(), "err", err)
-			}
+			looks.Go(func() error {
+				if err := g.look(ctx, id, r); err != nil && ctx.Err() == nil {
+					g.w.c.log.Warn("cannot look after a delivery: trying again", "batch", id.Short(), "err", err)
+				}
+				return nil
+			})
 		}
+		_ = looks.Wait() // none gives an error
 	}
+}
+
+// round is one look at all batches.
+type round struct {
+	mu     sync.Mutex            // guards the fields below
+	dead   map[work.Address]bool // providers that gave nothing: they are not asked again in this round
+	listed bool                  // the offers were read
 }
 
 // hear notes the job's batches that enter their window, from the chain.
@@ -135,7 +173,7 @@ func (g *guard) note(id work.BatchID, height int64) {
 }
 
 // look does what is due about one batch.
-func (g *guard) look(ctx context.Context, id work.BatchID) error {
+func (g *guard) look(ctx context.Context, id work.BatchID, r *round) error {
 	l := g.w.c.cfg.Ledger
 	b, err := l.Batch(ctx, id)
 	if err != nil {
@@ -162,18 +200,16 @@ func (g *guard) look(ctx context.Context, id work.BatchID) error {
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	if g.since == 0 {
-		g.since = st.Height
-	}
-	since := g.since
-	g.mu.Unlock()
 	if st.Height < o.lookAt(b.Deadline) || st.Height >= b.Deadline {
 		return nil // not yet, or too late
 	}
-	pos, ok := g.missing(ctx, b, o)
-	if !ok || st.Height < o.claimAt(b.Deadline, since) {
-		return nil // nothing, or it may still come
+	pos, ok := g.missing(ctx, b, o, r)
+	if !ok {
+		o.refused = 0
+		return nil
+	}
+	if o.refuse(st.Height, b.Deadline); !o.due(st.Height, b.Deadline) {
+		return nil // it may still come
 	}
 	item := b.Items.At(pos)
 	g.w.c.log.Warn("an output does not come: claiming its delivery", "batch", id.Short(), "item", item, "provider", b.Provider)
@@ -188,24 +224,60 @@ func (g *guard) look(ctx context.Context, id work.BatchID) error {
 	return nil
 }
 
-// missing is a position of the batch whose output cannot be had.
-func (g *guard) missing(ctx context.Context, b *lifecycle.Batch, o *guarded) (pos uint64, ok bool) {
+// missing is a position of the batch whose output cannot be had, of the provider
+// neither.
+func (g *guard) missing(ctx context.Context, b *lifecycle.Batch, o *guarded, r *round) (pos uint64, ok bool) {
+	late := g.late(b, o)
+	if len(late) == 0 {
+		pos, ok = g.sample(ctx, b, o)
+		if !ok {
+			return 0, false
+		}
+		late = []uint64{pos}
+	}
+	for _, pos := range late {
+		if err := g.ask(ctx, b, pos, r); err != nil {
+			g.w.c.log.Info("an output did not come from its provider", "batch", b.ID.Short(), "item", b.Items.At(pos), "provider", b.Provider, "err", err)
+			return pos, ctx.Err() == nil
+		}
+		if o.given == nil {
+			o.given = map[uint64]bool{}
+		}
+		o.given[pos] = true
+		o.sampled = o.sampled || pos == o.sample
+	}
+	return 0, false
+}
+
+// late are up to maxAsks positions whose results did not come, in a random order, so
+// that a provider cannot know which ones it will be asked for.
+func (g *guard) late(b *lifecycle.Batch, o *guarded) []uint64 {
 	w := g.w
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	var late []uint64
 	at := uint64(0)
 	for _, r := range b.Items {
 		for i := r.Lo; i < r.Hi; i++ {
-			if k := w.v.at(i); !k.have && k.state != wire.ItemVerified {
-				w.mu.Unlock()
-				return at, true
+			if k := w.v.at(i); !k.have && k.state != wire.ItemVerified && !o.given[at] {
+				late = append(late, at)
 			}
 			at++
 		}
 	}
+	rand.Shuffle(len(late), func(i, j int) { late[i], late[j] = late[j], late[i] })
+	return late[:min(len(late), maxAsks)]
+}
+
+// sample fetches the output of one item that is picked at random; ok says that it did
+// not come.
+func (g *guard) sample(ctx context.Context, b *lifecycle.Batch, o *guarded) (pos uint64, ok bool) {
+	w := g.w
 	if !o.picked {
 		o.sample, o.picked = rand.Uint64N(b.N), true
 	}
 	pos = o.sample
+	w.mu.Lock()
 	var result *work.Result
 	if u := w.v.results[b.Items.At(pos)]; u != nil {
 		result = u.Result
@@ -229,12 +301,89 @@ func (g *guard) missing(ctx context.Context, b *lifecycle.Batch, o *guarded) (po
 	return pos, err != nil && ctx.Err() == nil
 }
 
+var errSilent = errors.New("it gave nothing for another item just now")
+
+// ask brings an item from the provider of its batch, whatever the indexer says.
+func (g *guard) ask(ctx context.Context, b *lifecycle.Batch, pos uint64, r *round) error {
+	c := g.w.c
+	r.mu.Lock()
+	dead := r.dead[b.Provider]
+	r.mu.Unlock()
+	if dead {
+		return errSilent
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	party, err := c.cfg.Ledger.Party(ctx, lifecycle.RoleProvider, b.Provider)
+	if err != nil {
+		return err
+	}
+	from := p2p.Peer{Key: party.Peer, Addrs: g.addrs(ctx, party.Peer, r)}
+	item := b.Items.At(pos)
+	result, err := c.fetchProven(ctx, g.w.v, b, pos, from)
+	if err != nil {
+		r.mu.Lock()
+		r.dead[b.Provider] = true
+		r.mu.Unlock()
+		return err
+	}
+	c.log.Info("an output came from its provider itself", "batch", b.ID.Short(), "item", item, "provider", b.Provider)
+	g.w.mu.Lock()
+	g.w.v.deliver(&wire.Update{Index: item, State: wire.ItemProvisional, Provider: b.Provider, Batch: b.ID, Result: result})
+	g.w.mu.Unlock()
+	return nil
+}
+
+// addrs are a provider's addresses as its offer says; none if it is not known, then
+// the network has to find it.
+func (g *guard) addrs(ctx context.Context, k sign.PublicKey, r *round) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.listed {
+		r.listed = true
+		if offers, err := g.w.c.Offers(ctx); err == nil {
+			g.mu.Lock()
+			clear(g.where)
+			for _, o := range offers {
+				g.where[o.Peer] = o.Addrs
+			}
+			g.mu.Unlock()
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.where[k]
+}
+
+// fetchProven brings the result at a position of a batch from its provider, and makes
+// its bytes present there and then.
+func (c *Client) fetchProven(ctx context.Context, v *verifier, b *lifecycle.Batch, pos uint64, from p2p.Peer) (*work.Result, error) {
+	var wanted []work.BlobID
+	defer func() { c.store.release(wanted) }()
+	q := wire.OutputRequest{Job: b.Job, Item: b.Items.At(pos), Batch: b.ID, Grant: c.grant()}
+	verify := func(p *wire.Proof) error { return p.Verify(b.Job, b.Root, b.N, pos, b.Salt) }
+	accept := func(o *work.Output) error {
+		c.store.want(o.Blobs())
+		wanted = append(wanted, o.Blobs()...)
+		return nil
+	}
+	r, err := wire.FetchProven(ctx, c.cfg.Net, c.store, c.fetcher, q, v.spec.Limits.OutputBytes, from, verify, accept)
+	if err == nil {
+		err = v.fits(&wire.Update{Index: q.Item, Result: r})
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.remember(from)
+	return r, nil
+}
+
 // fetch brings outputs that the referees found.
 func (g *guard) fetch(ctx context.Context, b *lifecycle.Batch) error {
 	for _, d := range b.Decided {
 		item := b.Items.At(d.Position)
 		g.mu.Lock()
-		have := g.delivered[item] != nil
+		have := g.delivered[item]
 		g.mu.Unlock()
 		if !d.Delivery || have {
 			continue
@@ -245,8 +394,12 @@ func (g *guard) fetch(ctx context.Context, b *lifecycle.Batch) error {
 			return fmt.Errorf("output of item %d, which the referees found: %w", item, err)
 		}
 		g.mu.Lock()
-		g.delivered[item] = &work.Result{Index: item, Leaf: leaf, Output: *out}
+		result := &work.Result{Index: item, Leaf: leaf, Output: *out}
+		g.delivered[item] = true
 		g.mu.Unlock()
+		g.w.mu.Lock()
+		g.w.v.deliver(&wire.Update{Index: item, State: wire.ItemProvisional, Provider: b.Provider, Batch: b.ID, Result: result})
+		g.w.mu.Unlock()
 	}
 	return nil
 }

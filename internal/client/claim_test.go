@@ -3,7 +3,6 @@ package client_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -13,22 +12,52 @@ import (
 	"github.com/gotong-network/gotong/lifecycle"
 )
 
-// keeper is a provider's network that delivers nothing: no receipt leaves, and with
-// mute no output is given to anybody.
+// keeper is a provider's network that delivers nothing: no receipt leaves.
 type keeper struct {
 	p2p.Network
-	mute bool
+	to gives
 }
+
+// gives says to whom a keeper gives an output when it is asked.
+type gives string
+
+const (
+	toAll      gives = "all"
+	toReferees gives = "referees"
+	toNobody   gives = "nobody"
+)
 
 func (k keeper) Handle(proto p2p.Protocol, h p2p.Handler) {
 	switch {
 	case proto == p2p.ProtocolWork:
 		k.Network.Handle(proto, func(ctx context.Context, s p2p.Stream) { h(ctx, silent{s}) })
-	case proto == p2p.ProtocolOutput && k.mute:
-		k.Network.Handle(proto, wire.ServeOutputs(func(context.Context, wire.OutputRequest) *wire.Output { return nil }))
+	case proto == p2p.ProtocolOutput && k.to != toAll:
+		k.Network.Handle(proto, func(ctx context.Context, s p2p.Stream) {
+			frame, err := s.Receive()
+			q, derr := wire.DecodeOutputRequest(frame)
+			if err != nil || derr != nil || k.to == toNobody || q.Digest.IsZero() {
+				_ = s.Close()
+				return
+			}
+			h(ctx, &again{s, frame})
+		})
 	default:
 		k.Network.Handle(proto, h)
 	}
+}
+
+// again is a stream of which one frame was read.
+type again struct {
+	p2p.Stream
+	frame []byte
+}
+
+func (a *again) Receive() ([]byte, error) {
+	if f := a.frame; f != nil {
+		a.frame = nil
+		return f, nil
+	}
+	return a.Stream.Receive()
 }
 
 type silent struct{ p2p.Stream }
@@ -40,17 +69,18 @@ func (s silent) Send(frame []byte) error {
 	return s.Stream.Send(frame)
 }
 
-// TestOutputsThatDoNotComeAreClaimed lets a provider commit and deliver nothing: the
-// client claims. Whoever then gives the output is paid, and the client has it from
-// the referee; whoever keeps it has its batch voided.
+// TestOutputsThatDoNotComeAreClaimed lets a provider commit and deliver nothing. If it
+// gives the client the outputs that it is asked for, nobody has lost anything. Else the
+// client claims: whoever then gives the output is paid, and the client has it from the
+// referee; whoever keeps it has its batch voided.
 func TestOutputsThatDoNotComeAreClaimed(t *testing.T) {
 	t.Parallel()
-	for _, mute := range []bool{false, true} {
-		t.Run(fmt.Sprint("mute ", mute), func(t *testing.T) {
+	for _, to := range []gives{toAll, toReferees, toNobody} {
+		t.Run(string(to), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(p *lifecycle.Params) { p.WindowBlocks, p.VoteBlocks = 700, 300 })
+			w := newWorld(t, func(p *lifecycle.Params) { p.WindowBlocks, p.VoteBlocks = 1600, 300 })
 			w.indexer()
-			at := w.provider("a", &toy{}, func(n p2p.Network) p2p.Network { return keeper{n, mute} })
+			at := w.provider("a", &toy{}, func(n p2p.Network) p2p.Network { return keeper{n, to} })
 			w.checker("check-1")
 			referee := w.referee(at)
 			c := w.clientWith("client", func(cfg *client.Config) {
@@ -64,8 +94,14 @@ func TestOutputsThatDoNotComeAreClaimed(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan *client.Outcome, 1)
+			seen := make(chan client.Progress, 1024)
 			go func() {
-				out, err := c.Watch(ctx, id, nil)
+				out, err := c.Watch(ctx, id, func(p client.Progress) error {
+					if to == toAll {
+						seen <- p
+					}
+					return nil
+				})
 				if err != nil && !errors.Is(err, context.Canceled) {
 					t.Errorf("watch: %v", err)
 				}
@@ -89,7 +125,28 @@ func TestOutputsThatDoNotComeAreClaimed(t *testing.T) {
 					t.Fatalf("the batch does not end: %+v", b)
 				}
 			}
-			if mute {
+			if to == toAll {
+				if b.Phase != lifecycle.Settled || b.Dispute != nil || len(b.Decided) > 0 {
+					t.Errorf("the batch is %s (%s), decided %+v", b.Phase, b.Why, b.Decided)
+				}
+				// The indexer never hears of these results.
+				for n := uint64(0); n < 4; {
+					select {
+					case p := <-seen:
+						for _, u := range p.Changed {
+							if u.State == wire.ItemVerified {
+								n++
+							}
+						}
+					case <-time.After(60 * time.Second):
+						t.Fatalf("%d of 4 items are verified", n)
+					}
+				}
+				cancel()
+				<-done
+				return
+			}
+			if to == toNobody {
 				if b.Phase != lifecycle.Void {
 					t.Errorf("the batch is %s", b.Phase)
 				}

@@ -93,12 +93,18 @@ type Client struct {
 	log     *slog.Logger
 	store   *store
 	fetcher *blob.NetFetcher
+	pushes  chan struct{} // a place for each push that is under way
 
-	mu      sync.Mutex // guards the three below
+	mu      sync.Mutex // guards the four below
 	jobs    map[work.JobID]material
 	indexed map[work.JobID]sign.PublicKey // who indexes them, as the chain said last
 	posted  map[work.JobID]Request        // by this process: what they are made of is here
+	givers  []p2p.Peer                    // providers that gave outputs themselves, the latest first
 }
+
+// maxPushes is how many jobs' inputs are sent at once. An indexer serves 64 streams of a
+// peer and closes more at once, and outputs are fetched meanwhile.
+const maxPushes = 16
 
 // New makes a client; Close it. The network stays the caller's.
 func New(c Config) (*Client, error) {
@@ -122,7 +128,7 @@ func New(c Config) (*Client, error) {
 		}
 	}
 	s := newStore(dir)
-	return &Client{cfg: c, log: c.Log, store: s, fetcher: blob.NewFetcher(c.Net, s, blob.FetcherOptions{Log: c.Log}),
+	return &Client{cfg: c, log: c.Log, store: s, fetcher: blob.NewFetcher(c.Net, s, blob.FetcherOptions{Log: c.Log}), pushes: make(chan struct{}, maxPushes),
 		jobs: map[work.JobID]material{}, indexed: map[work.JobID]sign.PublicKey{}, posted: map[work.JobID]Request{}}, nil
 }
 
@@ -238,9 +244,7 @@ func (c *Client) streamAt(ctx context.Context, peer p2p.Peer, r *wire.Request, f
 	}
 	defer s.Close()
 	defer context.AfterFunc(ctx, func() { s.Close() })()
-	if !c.cfg.Key.IsZero() {
-		r.Grant = wire.NewGrant(c.cfg.Key, c.cfg.Chain, c.cfg.Net.Self().Key)
-	}
+	r.Grant = c.grant()
 	b, err := wire.EncodeJSON(r)
 	if err != nil {
 		return err
@@ -264,6 +268,14 @@ func (c *Client) streamAt(ctx context.Context, peer p2p.Peer, r *wire.Request, f
 			return err
 		}
 	}
+}
+
+// grant lets this peer ask in the client's name; nil if the client has no key.
+func (c *Client) grant() *wire.Grant {
+	if c.cfg.Key.IsZero() {
+		return nil
+	}
+	return wire.NewGrant(c.cfg.Key, c.cfg.Chain, c.cfg.Net.Self().Key)
 }
 
 // lost is a connection that ended too early.

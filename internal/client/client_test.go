@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -396,5 +398,51 @@ func TestPostWithoutInputs(t *testing.T) {
 	r.List.Shared = []work.File{{Path: "model.bin", Blob: work.BlobOf([]byte("weights"))}}
 	if _, err := c.Post(t.Context(), r); err == nil || !strings.Contains(err.Error(), "were not given") {
 		t.Errorf("a job whose input is nowhere: %v", err)
+	}
+}
+
+// crowded is a network on which a stream for blobs takes its time to open; it counts how many
+// are open at once.
+type crowded struct {
+	p2p.Network
+	open, most *atomic.Int64
+}
+
+func (n crowded) Dial(ctx context.Context, p p2p.Peer, proto p2p.Protocol) (p2p.Stream, error) {
+	s, err := n.Network.Dial(ctx, p, proto)
+	if err != nil || proto != p2p.ProtocolBlob {
+		return s, err
+	}
+	now := n.open.Add(1)
+	for m := n.most.Load(); now > m && !n.most.CompareAndSwap(m, now); m = n.most.Load() {
+	}
+	time.Sleep(20 * time.Millisecond)
+	return &counted{Stream: s, gone: sync.OnceFunc(func() { n.open.Add(-1) })}, nil
+}
+
+type counted struct {
+	p2p.Stream
+	gone func()
+}
+
+func (s *counted) Close() error { s.gone(); return s.Stream.Close() }
+
+// A client that posts a hundred jobs at once does not open more streams than an indexer
+// serves: it closes the rest, and the posts failed.
+func TestManyJobsAtOnce(t *testing.T) {
+	t.Parallel()
+	var open, most atomic.Int64
+	_, c := honest(t, func(n p2p.Network) p2p.Network { return crowded{n, &open, &most} })
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			if _, err := c.Post(t.Context(), request(1)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := most.Load(); n == 0 || n > 32 {
+		t.Errorf("%d streams were open at once", n)
 	}
 }

@@ -92,8 +92,8 @@ func (c *Client) fetch(ctx context.Context, bs []work.BlobID) error {
 	for try := 0; len(bs) > 0; try++ {
 		peers := c.sources()
 		err := c.fetcher.FetchMany(ctx, bs, peers)
-		if err != nil && ctx.Err() == nil && c.cfg.Holders != nil { // others may have what it does not give
-			err = c.fetcher.FetchMany(ctx, bs, append(peers, c.cfg.Holders()...))
+		if others := c.otherHolders(); err != nil && ctx.Err() == nil && len(others) > 0 { // they may have what it does not give
+			err = c.fetcher.FetchMany(ctx, bs, append(peers, others...))
 		}
 		if err == nil || ctx.Err() != nil || !errors.Is(err, p2p.ErrUnreachable) || try == 5 {
 			return err
@@ -104,6 +104,28 @@ func (c *Client) fetch(ctx context.Context, bs []work.BlobID) error {
 		wait = min(2*wait, longestWait)
 	}
 	return nil
+}
+
+// maxGivers bounds the providers that are remembered as holders.
+const maxGivers = 32
+
+// remember notes a provider that gave an output itself: its blobs are there.
+func (c *Client) remember(p p2p.Peer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	rest := slices.DeleteFunc(slices.Clone(c.givers), func(q p2p.Peer) bool { return q.Key == p.Key })
+	c.givers = append([]p2p.Peer{p}, rest[:min(len(rest), maxGivers-1)]...)
+}
+
+// otherHolders are peers besides indexers that may have an output's blobs.
+func (c *Client) otherHolders() []p2p.Peer {
+	c.mu.Lock()
+	out := slices.Clone(c.givers)
+	c.mu.Unlock()
+	if c.cfg.Holders != nil {
+		out = append(out, c.cfg.Holders()...)
+	}
+	return out
 }
 
 func sortedUpdates(m map[uint64]wire.Update) []wire.Update {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,6 +34,26 @@ func (r *slow) Run(ctx context.Context, t runtime.Task) (*runtime.Run, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// dam lets so many items of all providers through, slowly: what an indexer hands out
+// follows what it measures. The rest goes through at once when it is open.
+type dam struct {
+	slow
+	items atomic.Int64 // that it still lets through
+	open  chan struct{}
+}
+
+func (r *dam) Run(ctx context.Context, t runtime.Task) (*runtime.Run, error) {
+	if r.items.Add(-1) < 0 {
+		select {
+		case <-r.open:
+			return r.toy.Run(ctx, t)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return r.slow.Run(ctx, t)
 }
 
 // where is how peers of the hub are reached by key alone.
@@ -207,7 +228,10 @@ func TestJobOutlivesIndexerAndClient(t *testing.T) {
 	const n = 2000
 	w := newWorld(t, takeovers)
 	w.indexer()
-	peers := w.crew(func() runtime.Runtime { return &slow{took: 5 * time.Millisecond} })
+	// A part of it: or all would be handed out before the indexer dies, on a busy machine.
+	held := &dam{slow: slow{took: 20 * time.Millisecond}, open: make(chan struct{})}
+	held.items.Store(3 * n / 10) // the first ranges of all slots are shorter than that
+	peers := w.crew(func() runtime.Runtime { return held })
 	c := w.client("client", nil)
 	w.ready(c, 3)
 	w.submit("owner", ledger.Send{To: "heir", Amount: 1000 * gtg})
@@ -218,6 +242,7 @@ func TestJobOutlivesIndexerAndClient(t *testing.T) {
 	}
 	w.someDone(id, 60)
 	w.stopped()
+	close(held.open)
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}

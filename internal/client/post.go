@@ -45,6 +45,9 @@ type Request struct {
 	// Indexer is the account behind the indexer that gets the job: AnyIndexer lets the
 	// client choose, and has another one stand by; empty: the client's usual one.
 	Indexer work.Address
+	// MaxIndexerPermille is the most that the indexer may ask, in thousandths of the
+	// pay and on top of it; nil: DefaultIndexerPermille.
+	MaxIndexerPermille *uint32
 
 	Chunk          wire.Chunk
 	MaxCopies      uint32 // paid copies of an item; 0: 2
@@ -426,6 +429,12 @@ func (c *Client) push(ctx context.Context, peer p2p.Peer, r Request) error {
 	need = slices.DeleteFunc(need, func(b work.BlobID) bool { return b == emptyBlob })
 	c.store.hold(all)
 	defer c.store.release(slices.Collect(maps.Keys(all)))
+	select {
+	case c.pushes <- struct{}{}:
+		defer func() { <-c.pushes }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if err := blob.Push(ctx, c.cfg.Net, peer, c.store, need); err != nil {
 		return fmt.Errorf("send program and inputs to the indexer: %w", err)
 	}

@@ -57,6 +57,9 @@ type pending struct {
 	chain   *lifecycle.Batch // nil: not settled as far as our node knows
 	missing uint64           // items without a claim
 	asked   bool             // results were asked for once more
+	// given are results of items that its provider, or a decided dispute, has proven to
+	// be in its tree: they need no other leaf.
+	given []*wire.Update
 }
 
 func newVerifier(spec work.JobSpec, list *work.ItemList, log func(string, ...any)) *verifier {
@@ -206,6 +209,9 @@ func (v *verifier) settle(ctx context.Context, chain ledger.Reader) (changed []w
 				return changed, again, err
 			}
 		}
+		if b.chain != nil {
+			changed = append(changed, v.proveGiven(b)...)
+		}
 		if b.chain == nil || b.missing > 0 {
 			continue
 		}
@@ -221,6 +227,36 @@ func (v *verifier) settle(ctx context.Context, chain ledger.Reader) (changed []w
 		}
 	}
 	return changed, again, nil
+}
+
+// deliver takes a result that is proven to be an item's in an open batch. It counts
+// once the batch is settled.
+func (v *verifier) deliver(u *wire.Update) {
+	if v.done[u.Batch] || v.at(u.Index).state == wire.ItemVerified {
+		return
+	}
+	b := v.batches[u.Batch]
+	if b == nil {
+		b = &pending{}
+		v.batches[u.Batch] = b
+	}
+	b.given = append(b.given, u)
+}
+
+// proveGiven makes the items verified that a settled batch's provider gave itself.
+func (v *verifier) proveGiven(b *pending) (changed []wire.Update) {
+	for _, u := range b.given {
+		k := v.at(u.Index)
+		if k.state == wire.ItemVerified {
+			continue
+		}
+		k.leaf, k.fuel, k.have = u.Result.Leaf.Hash(), u.Result.Leaf.Fuel, true
+		v.claim(u.Index, k, true)
+		v.results[u.Index] = u
+		changed = append(changed, v.prove(u.Index, k, u.Provider))
+	}
+	b.given = nil
+	return changed
 }
 
 func (v *verifier) forget(id work.BatchID) {

@@ -11,6 +11,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -32,11 +33,6 @@ type Progress struct {
 
 // Outcome is how following a job ended.
 type Outcome struct {
-	// Delivered are results whose outputs did not come until they were claimed: the
-	// chain bound their providers to the leaf, and the referees gave the output. Their
-	// items may be verified, failed or missing.
-	Delivered map[uint64]*work.Result `json:"delivered,omitempty"`
-
 	Items    uint64            `json:"items"`
 	Verified work.RangeSet     `json:"verified"` // proven by this client
 	Failed   map[uint64]string `json:"failed"`   // finally failed, and why
@@ -56,16 +52,13 @@ func (c *Client) Watch(ctx context.Context, id work.JobID, on func(Progress) err
 	if spec.Tier == work.TierNone || c.cfg.NoClaims || spec.Client != c.cfg.Account {
 		return w.run(ctx)
 	}
-	g := &guard{w: w, open: map[work.BatchID]*guarded{}, delivered: map[uint64]*work.Result{}}
+	g := &guard{w: w, open: map[work.BatchID]*guarded{}, delivered: map[uint64]bool{}, where: map[sign.PublicKey][]string{}}
 	guarding, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { g.run(guarding) })
 	out, err := w.run(ctx)
 	stop()
 	wg.Wait()
-	if out != nil && len(g.delivered) > 0 {
-		out.Delivered = g.delivered
-	}
 	return out, err
 }
 
@@ -109,8 +102,15 @@ func (w *watch) run(ctx context.Context) (*Outcome, error) {
 		if time.Since(w.heard) > w.c.cfg.Patience {
 			return nil, fmt.Errorf("job %s goes on, but its indexer was not reached for %s: %w", w.v.id.Short(), w.c.cfg.Patience, err)
 		}
-		if err := w.tell(nil, err); err != nil {
+		changed, serr := w.settle(ctx) // what providers gave themselves needs no indexer
+		if serr != nil && ctx.Err() == nil {
+			w.c.log.Debug("nothing can be proven for now", "job", w.v.id.Short(), "err", serr)
+		}
+		if err := w.tell(changed, err); err != nil {
 			return nil, err
+		}
+		if w.v.resolved() {
+			return w.finish(ctx)
 		}
 		if !pause(ctx, wait) {
 			return nil, ctx.Err()

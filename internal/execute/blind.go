@@ -126,15 +126,21 @@ func (b *Blind) Run(ctx context.Context) (err error) {
 		return err
 	}
 	b.wg.Go(func() { b.wiper(ctx) })
-	return Follow(ctx, b.Ledger, b.store, b.Log, func(bl ledger.Block, w *Batch) error {
-		b.height.Store(bl.Height)
-		for _, e := range bl.Events {
-			if e.Kind == lifecycle.EventBatch {
-				b.hear(ctx, e, w)
-			}
+	return Follow(ctx, b.Ledger, b.store, b.Log, func(bl ledger.Block) error { return b.block(ctx, bl) }, func() { b.wakeAll() })
+}
+
+// block takes the events of a block in.
+func (b *Blind) block(ctx context.Context, bl ledger.Block) error {
+	b.height.Store(bl.Height)
+	for _, e := range bl.Events {
+		if e.Kind != lifecycle.EventBatch {
+			continue
 		}
-		return nil
-	}, func() { b.wakeAll() })
+		if err := b.hear(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var dutyPrefix = []byte("d/")
@@ -154,13 +160,20 @@ func (b *Blind) resume(ctx context.Context) error {
 	})
 }
 
-// hear notes a duty, or wakes the one that is open.
-func (b *Blind) hear(ctx context.Context, e ledger.Event, w *Batch) {
+// hear notes a duty, or wakes the one that is open. The note is written before the duty
+// begins, and not with the block: it would take the place of leaves that were sealed
+// meanwhile. What is written later, the height of the block too, is not durable before it.
+func (b *Blind) hear(ctx context.Context, e ledger.Event) error {
 	if b.wake(e.Batch) || !b.game.Concerns(e) {
-		return
+		return nil
 	}
+	w := b.store.NewBatch()
 	w.Set(dutyKey(e.Batch), nil)
+	if err := w.CommitLazy(); err != nil {
+		return err
+	}
 	b.start(ctx, e.Batch)
+	return nil
 }
 
 func (b *Blind) wake(id work.BatchID) bool {

@@ -14,12 +14,11 @@ import (
 // longest wait of a batch on a local network is shorter.
 const firstLookback = 2000
 
-// Follow hands f every block behind the stored cursor, in order, with a batch of
-// records that f adds its side effects to; the height is stored with them before
-// the next block. It waits out an unreachable chain. If heights are no longer
+// Follow hands f every block behind the stored cursor, in order; the height is stored
+// before the next block, and after what f stored. It waits out an unreachable chain. If heights are no longer
 // kept, it tells lost, once, and goes on at the newest: the role then asks the
 // chain about everything it has open. Only errors of f and of the store end it.
-func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f func(ledger.Block, *Batch) error, lost func()) error {
+func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f func(ledger.Block) error, lost func()) error {
 	for {
 		own, err := follow(ctx, l, s, f)
 		switch {
@@ -42,7 +41,7 @@ func Follow(ctx context.Context, l ledger.Ledger, s *Store, log *slog.Logger, f 
 }
 
 // follow gives our own errors apart from the ledger's.
-func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block, *Batch) error) (own, err error) {
+func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block) error) (own, err error) {
 	at, err := s.Cursor()
 	if err != nil {
 		return err, nil
@@ -61,21 +60,16 @@ func follow(ctx context.Context, l ledger.Ledger, s *Store, f func(ledger.Block,
 	return own, err
 }
 
-// handle stores what f did about a block together with its height.
-func (s *Store) handle(b ledger.Block, f func(ledger.Block, *Batch) error) error {
-	w := s.NewBatch()
-	if err := f(b, w); err != nil {
-		w.Drop()
+// handle stores the height of a block once f is done with it. That needs no disk of its
+// own: what f stored is durable with it or before it, and reading the block again after a
+// crash changes nothing.
+func (s *Store) handle(b ledger.Block, f func(ledger.Block) error) error {
+	if err := f(b); err != nil {
 		return err
 	}
-	// A block without side effects needs no disk of its own: reading it again after
-	// a crash changes nothing.
-	quiet := w.Empty()
+	w := s.NewBatch()
 	w.SetCursor(b.Height)
-	if quiet {
-		return w.CommitLazy()
-	}
-	return w.Commit()
+	return w.CommitLazy()
 }
 
 // skip moves the cursor to the newest height.

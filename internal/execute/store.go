@@ -8,6 +8,8 @@ import (
 	"log/slog"
 
 	"github.com/cockroachdb/pebble"
+
+	"github.com/gotong-network/gotong/internal/blob"
 )
 
 // ErrDamaged reports a record that does not decode: another version wrote it, or
@@ -17,10 +19,16 @@ var ErrDamaged = errors.New("record is damaged: move the role's folder away and 
 // Store is a role's durable records: a key-value log with group commit. Batches
 // that are committed at the same time share one write to disk. Safe for
 // concurrent use.
-type Store struct{ db *pebble.DB }
+type Store struct {
+	db  *pebble.DB
+	dir string
+}
 
 // Batch collects changes that become visible and durable together.
-type Batch struct{ b *pebble.Batch }
+type Batch struct {
+	b   *pebble.Batch
+	dir string
+}
 
 // OpenStore opens or makes the store in dir, which only one process may use.
 func OpenStore(dir string, log *slog.Logger) (*Store, error) {
@@ -33,7 +41,7 @@ func OpenStore(dir string, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open records in %s: %w", dir, err)
 	}
-	return &Store{db}, nil
+	return &Store{db, dir}, nil
 }
 
 // Close flushes and closes.
@@ -73,7 +81,7 @@ func (s *Store) Scan(prefix []byte, f func(key, value []byte) error) (err error)
 }
 
 // NewBatch starts a batch; end it with Commit or Drop.
-func (s *Store) NewBatch() *Batch { return &Batch{s.db.NewBatch()} }
+func (s *Store) NewBatch() *Batch { return &Batch{s.db.NewBatch(), s.dir} }
 
 // Set writes a record.
 func (b *Batch) Set(key, value []byte) { must(b.b.Set(key, value, nil)) }
@@ -84,11 +92,9 @@ func (b *Batch) Delete(key []byte) { must(b.b.Delete(key, nil)) }
 // DeletePrefix removes all records whose key starts with prefix.
 func (b *Batch) DeletePrefix(prefix []byte) { must(b.b.DeleteRange(prefix, after(prefix), nil)) }
 
-// Empty reports a batch without changes.
-func (b *Batch) Empty() bool { return b.b.Empty() }
-
 // Commit makes the changes durable: they, and all that was committed before,
-// survive a crash once it returns.
+// survive a crash once it returns. blob.ErrFull says that the disk has no room, and
+// that nothing was changed.
 func (b *Batch) Commit() error { return b.commit(pebble.Sync) }
 
 // CommitLazy makes the changes visible; the next Commit of anyone makes them
@@ -98,6 +104,9 @@ func (b *Batch) CommitLazy() error { return b.commit(pebble.NoSync) }
 func (b *Batch) commit(o *pebble.WriteOptions) error {
 	if b.b.Empty() && !o.Sync {
 		return b.b.Close()
+	}
+	if err := blob.Room(b.dir); err != nil { // an engine that cannot write ends the process
+		return errors.Join(fmt.Errorf("write records: %w", err), b.b.Close())
 	}
 	if err := b.b.Commit(o); err != nil {
 		return fmt.Errorf("write records: %w", err)

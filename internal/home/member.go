@@ -70,6 +70,11 @@ type Settings struct {
 	Slots int `json:"slots,omitempty"`
 	// Region is where the provider says that it is, an ISO 3166 code; empty: unstated.
 	Region string `json:"region,omitempty"`
+	// FeePermille is what an indexer asks for a job, in thousandths of the pay and on top
+	// of it, at most 1000. Hear are the countries whose providers it hears, ISO 3166
+	// codes; none: all.
+	FeePermille uint32   `json:"fee_permille,omitempty"`
+	Hear        []string `json:"hear,omitempty"`
 	// Bond is what the member bonds in each role, as an amount.
 	Bond string `json:"bond,omitempty"`
 	// Stake is what a new validator stakes, as an amount.

@@ -8,6 +8,7 @@ import (
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -66,8 +67,8 @@ func (x *Indexer) bond(ctx context.Context) bool {
 
 // Output gives the output of an item that a provider delivered here, nil if there is
 // none of that digest. Who knows the digest may have it: see wire.OutputRequest.
-func (x *Indexer) Output(ctx context.Context, q wire.OutputRequest) *wire.Output {
-	if !x.enter() {
+func (x *Indexer) Output(ctx context.Context, _ sign.PublicKey, q wire.OutputRequest) *wire.Output {
+	if q.Digest.IsZero() || !x.enter() {
 		return nil
 	}
 	defer x.wg.Done()

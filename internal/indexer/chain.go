@@ -254,8 +254,9 @@ func (x *Indexer) adopt(j *job, m *material) {
 		if _, active := x.lists.Load(j.id); active {
 			x.lists.Store(j.id, m)
 			for _, p := range x.peers { // receipts that came before could not be checked: providers send them again
-				if s := j.state.byAddr[p.addr]; s != nil && p.up() && s.out.size() > 0 {
+				if s := j.state.byAddr[p.addr]; s != nil && p.up() {
 					x.resume(j, p)
+					x.askAgain(j, p)
 				}
 			}
 		}

@@ -195,6 +195,9 @@ func (x *Indexer) Run(ctx context.Context) error {
 		}
 	}
 	x.batch = x.db.db.NewBatch()
+	for _, j := range x.active { // before any provider is heard: a receipt cannot be checked without
+		x.adopt(j, x.loadMaterial(&j.spec))
+	}
 	x.keepBond(ctx)
 	x.cfg.Net.Handle(p2p.ProtocolClient, func(ctx context.Context, s p2p.Stream) { x.serve(ctx, s) })
 	close(x.serving)
@@ -310,7 +313,11 @@ func (x *Indexer) commit() error {
 	}
 	changed := !x.batch.Empty()
 	if changed {
-		if err := x.batch.Commit(pebble.NoSync); err != nil {
+		err := blob.Room(x.db.dir) // an engine that cannot write ends the process
+		if err == nil {
+			err = x.batch.Commit(pebble.NoSync)
+		}
+		if err != nil {
 			return fmt.Errorf("indexer: store state: %w", err)
 		}
 		x.batch.Reset()

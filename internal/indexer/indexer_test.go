@@ -497,3 +497,32 @@ func TestReleaseIsRefusedWhileSomethingIsOutstanding(t *testing.T) {
 		t.Error("a released job was accepted again")
 	}
 }
+
+// A provider reports results and then gives them up, because it has no bond left to commit
+// them under: others get the items.
+func TestResultsThatAreGivenUpGoToOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	a, b := w.worker("a", 2), w.worker("b", 2)
+	a.act = func(_ *work.Assignment, r work.Result) (*work.Result, *wire.Failure) {
+		return &r, failure(r.Index, "the batch needs a bond of 100gtg, this provider has 0ugtg")
+	}
+	w.timing.Patience = 10 * time.Second // until the other is known
+	w.indexer(t.TempDir())
+	a.run()
+	id := w.post(w.spec(6, work.TierEconomic), wire.Chunk{})
+	w.eventually("a has had all", func() error {
+		if n := a.items().Len(); n < 6 {
+			return fmt.Errorf("%d items", n)
+		}
+		return nil
+	})
+	b.run()
+	w.eventually("the other has all", func() error {
+		if n := b.items().Len(); n != 6 {
+			return fmt.Errorf("%d of 6 items", n)
+		}
+		return nil
+	})
+	w.reach(id, "all results", func(c wire.Counts) bool { return c.Provisional == 6 })
+}

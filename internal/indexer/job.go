@@ -85,7 +85,7 @@ type eventKind uint8
 const (
 	evAssign      eventKind = iota + 1 // Provider gets Items under Attempt
 	evResults                          // Provider's results of Items are stored; Fuel is their sum
-	evHostFail                         // Provider's host failed Items; Refused: it says that the profile refuses
+	evHostFail                         // Provider's host failed Items, or gave their results up; Refused: it says that the profile refuses
 	evYield                            // Provider is not waited for any more: Items return to the queue unless another has them
 	evResume                           // Provider is back: Items that still wait are its again
 	evExpire                           // Provider can no longer commit Items, or will not
@@ -141,8 +141,7 @@ func (j *jobState) apply(e *event) {
 		j.results(e)
 	case evHostFail:
 		p := j.prov(e.Provider)
-		p.out.delAll(e.Items)
-		p.late.delAll(e.Items)
+		j.strip(p, e.Items)
 		p.hostFailed.addAll(e.Items)
 		j.hostFailed.addAll(e.Items)
 		if e.Refused {

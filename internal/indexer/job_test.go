@@ -218,3 +218,30 @@ func heap() int64 {
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
+
+// A provider says of items that it committed that it will not run them, because its job is
+// closed there; their batch is paid all the same, and their results are still taken.
+func TestResultsOfACommittedBatchAreWelcome(t *testing.T) {
+	t.Parallel()
+	j := newJobState(10)
+	for _, e := range []event{
+		{Kind: evAssign, Provider: "a", Items: set(0, 10), Chunk: 1},
+		{Kind: evResults, Provider: "a", Items: set(0, 4)},
+		{Kind: evCommit, Provider: "a", Items: set(0, 8), Batch: work.BatchID{1}},
+		{Kind: evExpire, Provider: "a", Items: set(4, 10)},
+	} {
+		j.apply(&e)
+	}
+	a := j.byAddr["a"]
+	if got := a.welcome(set(0, 10)); !reflect.DeepEqual(got, set(4, 8)) {
+		t.Errorf("welcome: %s, want 4 to 7", got)
+	}
+	j.apply(&event{Kind: evResults, Provider: "a", Items: set(4, 8)})
+	if got := a.welcome(set(0, 10)); len(got) != 0 {
+		t.Errorf("all are here, and welcome are %s", got)
+	}
+	j.apply(&event{Kind: evVoid, Provider: "a", Items: set(0, 8), Batch: work.BatchID{1}})
+	if got := a.welcome(set(0, 10)); len(got) != 0 {
+		t.Errorf("the batch is void, and welcome are %s", got)
+	}
+}

@@ -81,13 +81,15 @@ func (x *Indexer) hearOffers(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("indexer: listen to offers on %s: %w", topic, err)
 		}
-		g.Go(func() {
-			for b := range ch {
-				if err := x.hear(ctx, b); err != nil {
-					x.log.Debug("offer is not taken", "err", err)
+		for range hearers {
+			g.Go(func() {
+				for b := range ch {
+					if err := x.hear(ctx, b); err != nil {
+						x.log.Debug("offer is not taken", "err", err)
+					}
 				}
-			}
-		})
+			})
+		}
 	}
 	g.Wait()
 	if ctx.Err() == nil {
@@ -95,6 +97,10 @@ func (x *Indexer) hearOffers(ctx context.Context) error {
 	}
 	return nil
 }
+
+// hearers is how many offers of a topic are looked into at once: each may wait for an
+// answer of the chain. The newest of a provider counts, in whichever order they end.
+const hearers = 16
 
 // checkOffer judges gossip: what no honest peer passes on is held against the peer
 // that did.

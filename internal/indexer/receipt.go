@@ -334,8 +334,7 @@ func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now ti
 	var items work.RangeSet
 	var fuel uint64
 	for _, u := range d.runs {
-		one := work.RangeSet{u.items}
-		for _, sub := range s.out.within(one).Union(s.late.within(one)) {
+		for _, sub := range s.welcome(work.RangeSet{u.items}) {
 			x.set(resultKey(j.id, s.no, sub.Lo), u.record(d.attempt, sub))
 			for _, f := range u.fuel[sub.Lo-u.items.Lo : sub.Hi-u.items.Lo] {
 				fuel += f
@@ -363,6 +362,14 @@ func (x *Indexer) takeResults(j *job, p *peer, s *provState, d *delivery, now ti
 	}
 }
 
+// welcome are the items of which a result of this provider is taken: those that it was
+// given and has not returned, and those that it committed. A batch that is paid is paid
+// whatever was said of its items before.
+func (s *provState) welcome(items work.RangeSet) work.RangeSet {
+	committed := s.have.without(s.committed.within(items))
+	return s.out.within(items).Union(s.late.within(items)).Union(committed)
+}
+
 func (j *job) sample(seconds float64) {
 	const keep = 256
 	if len(j.samples) < keep {
@@ -374,7 +381,10 @@ func (j *job) sample(seconds float64) {
 }
 
 func (x *Indexer) takeFailure(j *job, s *provState, f wire.Failure, now time.Time) {
-	items := s.out.within(f.Items).Union(s.late.within(f.Items))
+	// What it has reported and not committed it may take back, say because its bond has
+	// gone: nobody would ever be paid for it.
+	held := s.committed.without(s.have.within(f.Items))
+	items := s.out.within(f.Items).Union(s.late.within(f.Items)).Union(held)
 	if len(items) == 0 {
 		return
 	}

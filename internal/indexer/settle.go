@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
 )
@@ -14,8 +15,9 @@ type settling struct {
 	batch   *lifecycle.Batch
 	since   time.Time
 	running bool
-	missing bool // results are not all here yet
-	again   bool // more came while it ran
+	missing bool   // results are not all here yet
+	asked   uint64 // the provider's stream on which it was asked for them
+	again   bool   // more came while it ran
 }
 
 // settleSoon compares a paid batch, in a goroutine of its own once this round is
@@ -98,14 +100,32 @@ func (x *Indexer) undelivered(j *job, batch work.BatchID, why string) {
 	x.bar(j, b.Provider, why)
 }
 
-// chaseDeliveries gives up paid batches whose receipts do not come.
+// askAgain has a provider send all that it holds of a job once more.
+func (x *Indexer) askAgain(j *job, p *peer) {
+	id := j.id
+	x.send(p, func() []byte { return wire.EncodeResume(id) })
+}
+
+// askParts is after which part of the patience for a paid batch its provider is asked
+// for what is missing: it may believe to have delivered it, to a process that ended.
+const askParts = 12
+
+// chaseDeliveries asks for the receipts of paid batches that are missing, once on each
+// stream, and gives up those that do not come.
 func (x *Indexer) chaseDeliveries(j *job, now time.Time) {
 	for id, w := range j.settling {
 		patience := x.cfg.Timing.Undelivered
 		if j.rec.Inherited { // its provider may be away just now
 			patience = max(patience, x.cfg.Timing.Bequeath)
 		}
-		if w.missing && !w.running && now.Sub(w.since) > patience {
+		if !w.missing || w.running {
+			continue
+		}
+		if p := x.peers[w.batch.Provider]; p != nil && p.up() && p.gen != w.asked && now.Sub(w.since) > patience/askParts {
+			w.asked = p.gen
+			x.askAgain(j, p)
+		}
+		if now.Sub(w.since) > patience {
 			x.undelivered(j, id, "it was paid and did not deliver all its results")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -233,5 +234,33 @@ func TestResultsThatAreNotWhatWasPaidCountAsNotDelivered(t *testing.T) {
 				t.Errorf("counts %+v, item 2: %+v", c, last[2])
 			}
 		})
+	}
+}
+
+// A provider's receipts got lost with a process of the indexer that was killed, and the
+// provider believes to have delivered them: when the batch is paid it is asked again.
+func TestMissingResultsAreAskedForAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.timing.Undelivered = 30 * time.Second
+	w.checkers("check-1", "check-2")
+	w.indexer(t.TempDir())
+	var mu sync.Mutex
+	lost := map[uint64]bool{}
+	w.real("a", func(r *wire.Receipt) {
+		mu.Lock()
+		defer mu.Unlock()
+		var come []work.Result
+		for _, res := range r.Results {
+			if lost[res.Index] {
+				come = append(come, res)
+			}
+			lost[res.Index] = true
+		}
+		r.Results = come
+	})()
+	id := w.post(w.spec(12, work.TierEconomic), wire.Chunk{Items: 4})
+	if last, c := w.watched(id); c.Verified != 12 || c.Failed != 0 || c.Recomputed != 0 {
+		t.Errorf("counts %+v, item 2: %+v", c, last[2])
 	}
 }

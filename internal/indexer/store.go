@@ -32,7 +32,10 @@ const (
 )
 
 // store is the indexer's durable state.
-type store struct{ db *pebble.DB }
+type store struct {
+	db  *pebble.DB
+	dir string
+}
 
 // quiet passes Pebble's own words on where only a developer looks.
 type quiet struct{ log *slog.Logger }
@@ -51,7 +54,7 @@ func openStore(dir string, log *slog.Logger) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("indexer: open its state in %s: %w", dir, err)
 	}
-	return &store{db}, nil
+	return &store{db, dir}, nil
 }
 
 func (s *store) close() error { return s.db.Close() }

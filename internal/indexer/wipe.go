@@ -129,11 +129,23 @@ func (x *Indexer) wipeInputs(ctx context.Context, closed map[work.JobID]time.Tim
 		} else if time.Since(since) < min(wipeGrace, x.cfg.Timing.Retain) {
 			continue
 		}
+		if waits, err := x.awaitsResults(ctx, id); err != nil || waits {
+			continue // receipts that are still to come are checked with the list
+		}
 		delete(closed, id)
 		x.log.Info("inputs of a closed job are wiped", "job", id.Short())
 		err = errors.Join(err, c.Release(name))
 	}
 	return err
+}
+
+// awaitsResults reports whether paid batches of a job have not been delivered yet.
+func (x *Indexer) awaitsResults(ctx context.Context, id work.JobID) (waits bool, err error) {
+	err = x.ask(ctx, func() {
+		j := x.jobs[id]
+		waits = j != nil && len(j.settling) > 0
+	})
+	return waits, err
 }
 
 // forgetOld forgets jobs whose client did not come back for Timing.Retain.

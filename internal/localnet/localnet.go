@@ -56,8 +56,7 @@ const (
 	validatorStake = 10_000 * work.UgtgPerGtg
 	votingTime     = 10 * time.Second // of a proposal to governance
 	votingDeposit  = 10 * work.UgtgPerGtg
-	providerBond   = 1_000 * work.UgtgPerGtg
-	checkerBond    = 1_000 * work.UgtgPerGtg
+	memberBond     = 1_000 * work.UgtgPerGtg
 	indexerBond    = 1_000 * work.UgtgPerGtg
 )
 
@@ -83,10 +82,16 @@ type Options struct {
 	// Runtime gives each executing member its runtime in place of the sandbox, for
 	// measuring what is around execution. nil: the sandbox.
 	Runtime func() runtime.Runtime
+	// Bond is what a provider or checker bonds when it comes, by its name; nil: 1,000 gtg.
+	Bond func(name string) work.Amount
 	// Change changes a member before it is opened; for adversaries of tests. It is
 	// given the member's name. nil: nobody is changed.
 	Change func(name string, c *node.Config)
-	Log    *slog.Logger
+	// ChangeChain changes a validator's node of the chain in the same way.
+	ChangeChain func(name string, c *chainnode.Config)
+	// Stake is what a validator of a new home stakes, by its name; nil: all the same.
+	Stake func(name string) work.Amount
+	Log   *slog.Logger
 }
 
 // state is local.json: what a restart must know.
@@ -288,6 +293,9 @@ func (n *Network) startChain(ctx context.Context) error {
 		if i == 0 {
 			conf.RPC = n.rpcAddress()
 		}
+		if n.opts.ChangeChain != nil {
+			n.opts.ChangeChain(n.validators()[i], &conf)
+		}
 		c, err := chainnode.Open(n.chainDir(i), conf)
 		if err != nil {
 			return err
@@ -379,7 +387,11 @@ func (n *Network) initChain() error {
 		if err != nil {
 			return err
 		}
-		g.Validators = append(g.Validators, k.Validator(operator.Address, validatorStake))
+		stake := work.Amount(validatorStake)
+		if n.opts.Stake != nil {
+			stake = n.opts.Stake(name)
+		}
+		g.Validators = append(g.Validators, k.Validator(operator.Address, stake))
 	}
 	for i := range n.validators() {
 		if err := chainnode.WriteGenesis(n.chainDir(i), g); err != nil {
@@ -393,6 +405,13 @@ func (n *Network) initChain() error {
 func (n *Network) waitForBlocks(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	go func() {
+		select {
+		case <-n.chain.Failed():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	l, err := n.ledgerOf()
 	if err != nil {
 		return err
@@ -403,8 +422,11 @@ func (n *Network) waitForBlocks(ctx context.Context) error {
 	}
 	first := errors.New("a new block")
 	err = l.Follow(ctx, st.Height+1, func(ledger.Block) error { return first })
-	if errors.Is(err, first) {
+	switch {
+	case errors.Is(err, first):
 		return nil
+	case n.chain.Err() != nil:
+		return n.chain.Err()
 	}
 	return fmt.Errorf("the chain makes no blocks: %w", err)
 }
@@ -539,11 +561,15 @@ func (n *Network) register(ctx context.Context) error {
 		bond work.Amount
 	}
 	all := []member{{IndexerKey, lifecycle.RoleIndexer, indexerBond}}
+	bond := n.opts.Bond
+	if bond == nil {
+		bond = func(string) work.Amount { return memberBond }
+	}
 	for i := range n.state.Providers {
-		all = append(all, member{providerName(i), lifecycle.RoleProvider, providerBond})
+		all = append(all, member{providerName(i), lifecycle.RoleProvider, bond(providerName(i))})
 	}
 	for i := range n.state.Checkers {
-		all = append(all, member{checkerName(i), lifecycle.RoleChecker, checkerBond})
+		all = append(all, member{checkerName(i), lifecycle.RoleChecker, bond(checkerName(i))})
 	}
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup

@@ -33,6 +33,9 @@ type Chain interface {
 	Validator(ctx context.Context, operator work.Address) (*cosmos.Validator, error)
 	// Keys are the public keys of the node: for blocks, and for the beacon.
 	Keys() (consensus, beacon [32]byte)
+	// Looking reports whether the node signs no blocks yet, because it looks whether
+	// another one does with its key.
+	Looking() bool
 	// Failed is closed when the node cannot go on; Err then says why.
 	Failed() <-chan struct{}
 	Err() error
@@ -198,6 +201,8 @@ func (n *Node) waitForChain(ctx context.Context) error {
 			n.waiting("the first block: more than two thirds of the validators must run")
 		case st.CatchingUp:
 			n.waiting("the chain node to catch up")
+		case n.chain != nil && n.chain.Looking():
+			n.waiting("the look-out for another node with this validator's key")
 		default:
 			n.waiting("")
 			return nil

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/blob"
 	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/inventory"
 	"github.com/gotong-network/gotong/internal/node"
@@ -106,6 +107,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		})
 	}
 	err = n.play(ctx)
+	for errors.Is(err, blob.ErrFull) && n.waitForRoom(ctx, err) {
+		err = n.play(ctx)
+	}
 	cancel()
 	select {
 	case cause := <-failed:
@@ -264,7 +268,7 @@ func (n *Node) config(ctx context.Context) (node.Config, error) {
 		slots = runtime.GOMAXPROCS(0)
 	}
 	if n.has(home.RoleIndexer) {
-		c.Indexer = &node.Indexer{AllOwn: i.Private}
+		c.Indexer = &node.Indexer{AllOwn: i.Private, FeePermille: n.settings.FeePermille, Regions: n.settings.Hear}
 	}
 	if n.has(home.RoleChecker) {
 		c.Checker = &node.Checker{Slots: slots}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/gotong-network/gotong/internal/home"
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/ledger/light"
@@ -46,10 +47,17 @@ type Status struct {
 	Parties   []*lifecycle.Party `json:"parties,omitempty"` // the account in its roles, as the chain has it
 	Balance   work.Amount        `json:"balance"`           // ugtg
 	Provider  *provider.Status   `json:"provider,omitempty"`
+	Indexer   *IndexerStatus     `json:"indexer,omitempty"`
 	Limits    *limits.Status     `json:"limits,omitempty"` // what of the machine is given, and used
 	Nodes     []light.NodeStatus `json:"nodes,omitempty"`  // of the chain, as it thinks of them
 	Validator *cosmos.Validator  `json:"validator,omitempty"`
 	Metrics   string             `json:"metrics,omitempty"`
+}
+
+// IndexerStatus is what an indexer asks and whom it hears.
+type IndexerStatus struct {
+	FeePermille uint32   `json:"fee_permille"`   // thousandths of a job's pay, on top of it
+	Hear        []string `json:"hear,omitempty"` // countries whose providers it hears; none: all
 }
 
 // Status says how the node is.
@@ -64,6 +72,9 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	if n.chain != nil {
 		s.RPC = n.chain.RPC()
+	}
+	if n.has(home.RoleIndexer) {
+		s.Indexer = &IndexerStatus{FeePermille: n.settings.FeePermille, Hear: n.settings.Hear}
 	}
 	if n.figures != nil {
 		s.Metrics = "http://" + n.figures.l.Addr().String() + "/metrics"

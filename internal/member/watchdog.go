@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/gotong-network/gotong/internal/disk"
 	"github.com/gotong-network/gotong/internal/home"
 )
 
@@ -24,6 +25,7 @@ const (
 	haltFree   = 128 << 20
 
 	watchEvery = 10 * time.Second
+	roomEvery  = 2 * time.Second
 	clockEvery = time.Minute
 )
 
@@ -33,15 +35,6 @@ type machine struct {
 	Asked int           // servers that told their time; 0: nothing is known
 	Free  uint64        // bytes on the home's disk
 	Low   bool          // too few of them: no new work is taken
-}
-
-// freeBytes is what a user may still write on the disk of a folder.
-func freeBytes(dir string) (uint64, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
-	}
-	return s.Bavail * uint64(s.Bsize), nil
 }
 
 // lookAtClock compares the clock with those of the network's nodes: the middle one
@@ -82,7 +75,7 @@ func clockText(skew time.Duration) string {
 
 // lookAtDisk pauses what takes new work while the disk is nearly full.
 func (n *Node) lookAtDisk() {
-	free, err := freeBytes(n.home.Dir())
+	free, _, err := disk.Space(n.home.Dir())
 	if err != nil {
 		n.log.Error("the disk cannot be watched", "err", err)
 		return
@@ -103,6 +96,29 @@ func (n *Node) lookAtDisk() {
 		return
 	}
 	n.steer()
+}
+
+// waitForRoom waits until the disk has room for records again, since the roles ended for
+// want of it; false if ctx ended.
+func (n *Node) waitForRoom(ctx context.Context, why error) bool {
+	n.stopDrain()
+	n.log.Error("the disk is full: all roles stopped, nothing is lost; they go on when it has room", "err", why)
+	n.mu.Lock()
+	n.node = nil
+	n.mu.Unlock()
+	n.waiting("room on the disk")
+	t := time.NewTicker(roomEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+		}
+		if free, _, err := disk.Space(n.home.Dir()); err == nil && free >= haltFree {
+			return true
+		}
+	}
 }
 
 // watchMachine keeps an eye on clock and disk until ctx ends.

@@ -23,6 +23,7 @@ type joinOptions struct {
 	as       string
 	price    string
 	slots    int
+	index    indexerFlags
 	bond     string
 	region   string
 	listen   []string
@@ -54,6 +55,7 @@ func NewJoin(e *Env) *cobra.Command {
 	f.StringVar(&o.as, "as", "", "roles to play, with commas: "+strings.Join(e.Roles, ", "))
 	f.StringVar(&o.price, "price", "", "what a provider asks per work unit (default 1000ugtg)")
 	f.IntVar(&o.slots, "slots", 0, "items run at a time (default: one per core)")
+	o.index.add(f)
 	f.StringVar(&o.bond, "bond", "", "bond of each role (default 100gtg, or the chain's least if that is more)")
 	f.StringVar(&o.region, "region", "", "where a provider says that it is, an ISO 3166 code as DE or DE-BY (default: unstated)")
 	f.StringSliceVar(&o.listen, "listen", nil, "multiaddrs to hear peers at (default: any port)")
@@ -113,6 +115,9 @@ func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
 		if err := iso3166.Check(o.region); err != nil {
 			return nil, s, usagef("--region: %w", err)
 		}
+	}
+	if err := o.index.keep(&s); err != nil {
+		return nil, s, err
 	}
 	if o.as == "" && len(e.Roles) == 1 {
 		o.as = e.Roles[0] // a program of one role

@@ -69,6 +69,7 @@ func newRoleStart(e *Env, role string) *cobra.Command {
 		flags limits.Flags
 		price string
 		slots int
+		index indexerFlags
 	)
 	c := &cobra.Command{Use: "start", Short: "Run the roles of this home, the " + role + "'s among them", Args: cobra.NoArgs}
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -81,7 +82,16 @@ func newRoleStart(e *Env, role string) *cobra.Command {
 				return err
 			}
 		}
+		if role == home.RoleIndexer {
+			if err := index.keepIn(h, c); err != nil {
+				return err
+			}
+		}
 		return runStart(c.Context(), e)
+	}
+	if role == home.RoleIndexer {
+		c.Long = "Runs the roles of this home. Fee and regions are kept in the home and hold at every later start too."
+		index.add(c.Flags())
 	}
 	if role != home.RoleProvider {
 		return c
@@ -169,7 +179,7 @@ func (e *Env) tellProvider(s member.Status) error {
 
 func providerText(p *provider.Status) string {
 	text := string(p.State)
-	if p.Why != "" {
+	if p.Why != "" && p.Why != text {
 		text += ": " + p.Why
 	}
 	return text

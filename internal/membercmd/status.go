@@ -72,9 +72,16 @@ func (e *Env) showStatus(s member.Status) error {
 		row("in hand", "%d jobs: %d items queued, %d running, %d not committed; %d batches open", p.Jobs, p.ItemsQueued, p.ItemsRunning, p.ItemsUncommitted, p.BatchesOpen)
 		row("slots", "%d of %d allowed, %d used, at %dugtg a work unit", p.SlotsAllowed, p.Slots, p.SlotsUsed, p.Price)
 	}
+	if x := s.Indexer; x != nil {
+		hears := "providers everywhere"
+		if len(x.Hear) > 0 {
+			hears = "providers in " + strings.Join(x.Hear, ", ")
+		}
+		row("indexer", "asks %d thousandths of a job's pay, on top of it; hears %s", x.FeePermille, hears)
+	}
 	if l := s.Limits; l != nil {
 		row("limits", "CPU %.0f %% of all cores, used %.1f %% in the last minute; memory %s; disk %s, used %s", l.CPULimitPercent, l.CPUUsedPercent,
-			mib(l.MemoryLimit), mib(l.DiskLimit), mib(l.DiskUsed))
+			bound(l.MemoryLimit, "unlimited"), bound(l.DiskLimit, "limit not known"), mib(l.DiskUsed))
 		if l.Paused || l.Why != "" {
 			row("", "%s", l.Why)
 		}
@@ -118,13 +125,15 @@ func (e *Env) showMachine(row func(name, format string, args ...any), s member.S
 	row("disk", "%d MiB free%s", s.DiskFree>>20, low)
 }
 
-// mib shows bytes; none is no bound.
-func mib(n uint64) string {
+// bound shows a limit in bytes, or what it means that there is none.
+func bound(n uint64, none string) string {
 	if n == 0 {
-		return "unlimited"
+		return none
 	}
-	return fmt.Sprintf("%d MiB", n>>20)
+	return mib(n)
 }
+
+func mib(n uint64) string { return fmt.Sprintf("%d MiB", n>>20) }
 
 func because(why string) string {
 	if why == "" {

@@ -114,10 +114,10 @@ func (n *Node) whereIs(k sign.PublicKey) []string {
 	return n.where.get(k)
 }
 
-// output asks the roles of this node for an output.
-func (n *Node) output(ctx context.Context, q wire.OutputRequest) *wire.Output {
+// output asks the roles of this node for an output that a peer wants.
+func (n *Node) output(ctx context.Context, peer sign.PublicKey, q wire.OutputRequest) *wire.Output {
 	for _, find := range n.outputs {
-		if o := find(ctx, q); o != nil {
+		if o := find(ctx, peer, q); o != nil {
 			return o
 		}
 	}

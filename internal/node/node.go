@@ -128,7 +128,7 @@ type Node struct {
 	governor *limits.Governor // nil without limits
 
 	where   addresses
-	outputs []func(context.Context, wire.OutputRequest) *wire.Output
+	outputs []func(context.Context, sign.PublicKey, wire.OutputRequest) *wire.Output
 }
 
 type role struct {
@@ -244,13 +244,15 @@ func (n *Node) Network() p2p.Network { return n.net }
 func (n *Node) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	n.connect(ctx)
 	var (
 		wg   sync.WaitGroup
 		mu   sync.Mutex // guards errs
 		errs []error
 	)
+	connected := make(chan struct{})
 	wg.Go(func() {
+		n.connect(ctx)
+		close(connected)
 		t := time.NewTicker(reconnectEvery)
 		defer t.Stop()
 		for {
@@ -262,6 +264,11 @@ func (n *Node) Run(ctx context.Context) error {
 			}
 		}
 	})
+	select {
+	case <-connected:
+	case <-time.After(connectFirst):
+	case <-ctx.Done():
+	}
 	for _, r := range n.roles {
 		wg.Go(func() {
 			err := r.run(ctx)
@@ -277,23 +284,32 @@ func (n *Node) Run(ctx context.Context) error {
 	return errors.Join(append(errs, n.close())...)
 }
 
-// reconnectEvery is how often a node looks whether it still has its known peers.
-const reconnectEvery = 5 * time.Second
+const (
+	// reconnectEvery is how often a node looks whether it still has its known peers.
+	reconnectEvery = 5 * time.Second
+	// connectFirst is how long the roles wait for the known peers: what they say first
+	// reaches somebody then. Peers that are off must not keep a node from its work.
+	connectFirst = time.Second
+)
 
-// connect connects to the known peers; those it has cost nothing. Bootstrap peers are
-// the network's own care.
+// connect connects to the known peers, all at once; those it has cost nothing. Bootstrap
+// peers are the network's own care.
 func (n *Node) connect(ctx context.Context) {
 	if n.cfg.Known == nil {
 		return
 	}
+	var wg sync.WaitGroup
 	for _, p := range n.cfg.Known() {
 		if p.Key == n.cfg.Key.Public() {
 			continue
 		}
-		if err := n.net.Connect(ctx, p); err != nil && ctx.Err() == nil {
-			n.cfg.Log.Warn("peer is not there", "peer", p.Key, "err", err)
-		}
+		wg.Go(func() {
+			if err := n.net.Connect(ctx, p); err != nil && ctx.Err() == nil {
+				n.cfg.Log.Warn("peer is not there", "peer", p.Key, "err", err)
+			}
+		})
 	}
+	wg.Wait()
 }
 
 func (n *Node) known() []p2p.Peer {

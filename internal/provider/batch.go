@@ -101,7 +101,7 @@ func choose(loose []*chunk, l limits) ([]*chunk, need) {
 	parts := map[*assign]bool{}
 	for _, c := range loose {
 		switch {
-		case c.as.a.ExpiresHeight <= l.height:
+		case c.as.a.ExpiresHeight <= l.height || c.giveUp != "":
 			continue
 		case len(out) > 0 && (c.as.a.Price != out[0].as.a.Price || c.as.by != out[0].as.by || c.refused > 0 || l.oneDraw && c.as != out[0].as):
 			continue

@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/gotong-network/gotong/internal/execute"
-	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
@@ -61,11 +59,18 @@ func (p *Provider) dueJobs(now time.Time) []*job {
 	defer p.mu.Unlock()
 	var out []*job
 	for _, j := range p.jobs {
-		if len(j.loose) > 0 && now.After(j.notBefore) && j.state != jobNew && p.due(p.uncommittedLocked(j, now)) {
+		due := j.unpaid > 0 || len(j.loose) > 0 && p.due(p.uncommittedLocked(j, now)) || slices.ContainsFunc(j.loose, func(c *chunk) bool { return c.giveUp != "" })
+		if due && now.After(j.notBefore) && j.state != jobNew {
 			out = append(out, j)
 		}
 	}
-	slices.SortFunc(out, func(a, b *job) int { return cmp.Compare(a.loose[0].seq, b.loose[0].seq) })
+	oldest := func(j *job) uint64 {
+		if len(j.loose) == 0 {
+			return 0
+		}
+		return j.loose[0].seq
+	}
+	slices.SortFunc(out, func(a, b *job) int { return cmp.Compare(oldest(a), oldest(b)) })
 	return out
 }
 
@@ -124,6 +129,7 @@ func (p *Provider) commitJob(ctx context.Context, j *job) error {
 			return err
 		}
 		p.mu.Lock()
+		p.payableLocked(j, l)
 		chunks, n := choose(j.loose, l)
 		p.mu.Unlock()
 		if len(chunks) == 0 {
@@ -211,21 +217,30 @@ func (p *Provider) largestChecker(ctx context.Context, j *lifecycle.Job, params 
 	return uint64(share) + 1, err
 }
 
-// weed gives up loose results that no commit can carry any more: their assignment
-// has ended, or all paid copies of the item are taken.
+// weed gives up loose results that no commit can carry any more: the chain refused
+// them, their assignment has ended, or all paid copies of the item are taken.
 func (p *Provider) weed(j *job, l limits, full work.RangeSet) error {
 	p.mu.Lock()
 	loose := slices.Clone(j.loose)
 	p.mu.Unlock()
 	for _, c := range loose {
 		gone, why := c.items.Intersect(full), "all paid copies of the item are taken"
-		if c.as.a.ExpiresHeight <= l.height {
+		expired := c.as.a.ExpiresHeight <= l.height
+		switch {
+		case expired:
 			gone, why = c.items, "the assignment expired before its results were committed"
+		case c.giveUp != "":
+			gone, why = c.items, c.giveUp
 		}
 		if len(gone) > 0 {
 			if err := p.lose(j, c, gone, why); err != nil {
 				return err
 			}
+		}
+		if expired && j.commons { // the next epoch may draw them for this provider again
+			p.mu.Lock()
+			j.have.remove(gone)
+			p.mu.Unlock()
 		}
 	}
 	return nil
@@ -245,6 +260,7 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 	}
 	p.mu.Unlock()
 	if oldest == nil {
+		p.pause(j, 2*time.Second)
 		return nil
 	}
 	n, ok := l.price(oldest.n(), oldest.fuel, oldest.maxFuel, oldest.as.a.Price)
@@ -254,7 +270,12 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 		return p.lose(j, oldest, oldest.items, why)
 	case n.escrow > l.escrowFree && time.Since(oldest.since) > p.MaxUncommitted:
 		why := fmt.Sprintf("the job's escrow has %s free, the batch costs %s", l.escrowFree, n.escrow)
+		p.bar(j, why)
 		return p.lose(j, oldest, oldest.items, why)
+	case n.escrow > l.escrowFree:
+		p.mu.Lock()
+		j.unpaid = n.escrow
+		p.mu.Unlock()
 	}
 	p.log.Warn("finished work waits for bond, escrow or a settled batch", "job", j.id.Short(), "open_batches", len(l.open), "bond", l.bond.String(), "bond_needed", n.bond.String(),
 		"escrow_free", l.escrowFree.String(), "escrow_needed", n.escrow.String())
@@ -262,8 +283,32 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 	return nil
 }
 
-// lose gives up some results of a chunk and tells the indexer why; the rest stays
-// loose, in a chunk of its own.
+// payableLocked lets a job go on once its escrow has room for what it had none for.
+func (p *Provider) payableLocked(j *job, l limits) {
+	if j.unpaid > 0 && j.unpaid <= l.escrowFree {
+		j.unpaid, j.barred = 0, ""
+		p.ready.Broadcast()
+	}
+}
+
+// bar gives a job's queue back, and takes nothing more of it until its escrow has room.
+func (p *Provider) bar(j *job, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	j.barred = why
+	for _, as := range j.assigns {
+		if todo := as.todo; len(todo) > 0 {
+			p.unqueueLocked(as, todo)
+			p.rejectLocked(j, &as.a, todo, why, false)
+		}
+	}
+	nudge(p.loadMoved)
+}
+
+// lose gives up some results of a loose chunk and tells the indexer why; the rest stays
+// loose, in a chunk of its own. Only the batcher calls it: loose chunks and their
+// records are its own, or another would find the record of one that is being
+// committed gone.
 func (p *Provider) lose(j *job, c *chunk, gone work.RangeSet, why string) error {
 	p.log.Warn("results are given up", "job", j.id.Short(), "items", gone.Len(), "why", why)
 	r, err := p.receipt(j.id, c.seq)
@@ -406,332 +451,4 @@ func (p *Provider) leaves(b *batch) ([]work.Leaf, error) {
 		out[i] = l[i].leaf
 	}
 	return out, nil
-}
-
-// leavesOf reads the leaves of some items of a batch, and only their chunks.
-func (p *Provider) leavesOf(b *batch, items []uint64) ([]work.Leaf, error) {
-	out := make([]work.Leaf, len(items))
-	for _, c := range b.chunks {
-		if !slices.ContainsFunc(items, c.items.Contains) {
-			continue
-		}
-		r, err := p.receipt(b.job.id, c.seq)
-		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errRecords, err)
-		}
-		for _, res := range r.Results {
-			for i := range items {
-				if items[i] == res.Index {
-					out[i] = res.Leaf
-				}
-			}
-		}
-	}
-	for i := range out {
-		if out[i].Input.IsZero() {
-			return nil, fmt.Errorf("%w: batch %s has no leaf of item %d: %w", errRecords, b.id.Short(), items[i], execute.ErrDamaged)
-		}
-	}
-	return out, nil
-}
-
-// tend sees a batch through to its end on the chain, or until ctx ends: it asks
-// where the batch stands and does what is missing, whatever happened before.
-func (p *Provider) tend(ctx context.Context, b *batch) {
-	wait := 250 * time.Millisecond
-	for ctx.Err() == nil {
-		done, err := p.advance(ctx, b)
-		if done || ctx.Err() != nil {
-			return
-		}
-		pause := p.Poll
-		if err != nil {
-			p.log.Warn("a batch does not go on: trying again", "batch", b.id.Short(), "err", err)
-			pause, wait = wait, min(2*wait, 5*time.Second)
-		} else {
-			wait = 250 * time.Millisecond
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-b.wake:
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		t.Stop()
-	}
-}
-
-// advance does the next thing that the chain awaits of this provider.
-func (p *Provider) advance(ctx context.Context, b *batch) (done bool, err error) {
-	on, err := p.Ledger.Batch(ctx, b.id)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return p.submitBatch(ctx, b)
-	}
-	if err != nil {
-		return false, err
-	}
-	p.mu.Lock()
-	b.seen = true
-	p.mu.Unlock()
-	switch on.Phase {
-	case lifecycle.Opening:
-		return false, p.openBatch(ctx, b, on)
-	case lifecycle.Revealing:
-		if on.Salt.IsZero() {
-			return false, p.revealBatch(ctx, b, on)
-		}
-	case lifecycle.Answering:
-		return false, p.answer(ctx, b, on)
-	case lifecycle.Settled:
-		p.log.Info("batch paid", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "pay", on.Pay.String())
-		return true, p.endBatch(b, batchSettled)
-	case lifecycle.Void, lifecycle.Unpaid:
-		p.log.Error("batch not paid", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "end", on.Phase.String(), "why", on.Why)
-		return true, p.endBatch(b, batchLost)
-	}
-	return false, nil
-}
-
-// submitBatch commits what is on disk. It may be called again for the same batch:
-// the chain takes it once.
-func (p *Provider) submitBatch(ctx context.Context, b *batch) (done bool, err error) {
-	msg := ledger.CommitBatch{Job: b.job.id, Root: b.root, MaxItemFuel: b.maxFuel}
-	if b.job.commons { // nobody signed for it: the beacon did
-		msg.Parts = []ledger.BatchPart{{Items: b.items}}
-	} else {
-		msg.Parts = b.assigned()
-	}
-	_, err = p.Ledger.Submit(ctx, p.Account, msg)
-	if err == nil {
-		p.mu.Lock()
-		b.seen = true
-		p.mu.Unlock()
-		p.log.Info("batch committed", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len())
-		return false, nil
-	}
-	if !errors.Is(err, ledger.ErrRefused) && !errors.Is(err, ledger.ErrFunds) {
-		return false, err
-	}
-	refusal := err
-	if _, err := p.Ledger.Batch(ctx, b.id); !errors.Is(err, ledger.ErrNotFound) {
-		return false, err // it was there already
-	}
-	return true, p.takeApart(b, refusal)
-}
-
-// assigned are the batch's parts as the chain wants them.
-func (b *batch) assigned() (parts []ledger.BatchPart) {
-	for _, pt := range b.parts {
-		parts = append(parts, ledger.BatchPart{Assignment: pt.as.a, Items: pt.items})
-	}
-	return parts
-}
-
-// takeApart frees the chunks of a batch that the chain refused, to try them again
-// otherwise, or gives them up.
-func (p *Provider) takeApart(b *batch, refusal error) error {
-	p.log.Warn("batch refused by the chain", "batch", b.id.Short(), "job", b.job.id.Short(), "items", b.items.Len(), "err", refusal)
-	w := p.store.NewBatch()
-	w.Delete(key('b', b.job.id, b.seq))
-	if err := w.Commit(); err != nil {
-		return fmt.Errorf("%w: %w", errRecords, err)
-	}
-	funds := errors.Is(refusal, ledger.ErrFunds)
-	j := b.job
-	p.mu.Lock()
-	delete(p.batches, b.id)
-	var giveUp []*chunk
-	for _, c := range b.chunks {
-		c.batch = nil
-		old := time.Since(c.since) > p.MaxUncommitted
-		if !funds {
-			c.refused++
-		}
-		j.loose = append(j.loose, c)
-		if c.refused >= maxRefusals || funds && old {
-			giveUp = append(giveUp, c)
-		}
-	}
-	sortLoose(j.loose)
-	if funds {
-		j.notBefore = time.Now().Add(2 * time.Second)
-	}
-	p.mu.Unlock()
-	for _, c := range giveUp {
-		if err := p.lose(j, c, c.items, "refused by the chain: "+refusal.Error()); err != nil {
-			return err
-		}
-	}
-	nudge(p.batchSoon)
-	return nil
-}
-
-func (p *Provider) openBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
-	if b.nodes == nil {
-		leaves, err := p.leaves(b)
-		if err != nil {
-			return err
-		}
-		b.nodes = nodesOf(leaves, b.salt, b.job.id)
-	}
-	openings, err := on.Openings(b.nodes)
-	if err != nil {
-		return fmt.Errorf("open batch: %w", err)
-	}
-	if _, err = p.Ledger.Submit(ctx, p.Account, ledger.OpenBatch{Batch: b.id, Openings: openings}); err != nil {
-		return err
-	}
-	b.nodes = nil
-	p.suspectBatch(ctx, b)
-	return nil
-}
-
-func (p *Provider) revealBatch(ctx context.Context, b *batch, on *lifecycle.Batch) error {
-	at := make([]uint64, len(on.Draws))
-	for i, d := range on.Draws {
-		if !d.Opened || d.Position >= b.items.Len() {
-			return errors.New("reveal batch: the chain asks for leaves that were not opened")
-		}
-		at[i] = b.items.At(d.Position)
-	}
-	drawn, err := p.leavesOf(b, at)
-	if err != nil {
-		return err
-	}
-	_, err = p.Ledger.Submit(ctx, p.Account, ledger.RevealBatch{Batch: b.id, Salt: b.salt, Leaves: drawn})
-	return err
-}
-
-func (p *Provider) answer(ctx context.Context, b *batch, on *lifecycle.Batch) error {
-	if on.Dispute == nil || len(on.Dispute.Items) == 0 {
-		return nil
-	}
-	leaves, err := p.leaves(b)
-	if err != nil {
-		return err
-	}
-	at := on.Dispute.Items[0].Position
-	nodes := nodesOf(leaves, b.salt, b.job.id)
-	path, err := work.Path(nodes, at)
-	if err != nil {
-		return fmt.Errorf("answer a challenge: %w", err)
-	}
-	_, err = p.Ledger.Submit(ctx, p.Account, ledger.AnswerChallenge{
-		Batch: b.id, Opening: ledger.Opening{Position: at, Node: nodes[at], Path: path}, Leaf: leaves[at],
-	})
-	return err
-}
-
-// endBatch notes how a batch ended.
-func (p *Provider) endBatch(b *batch, s batchState) error {
-	p.mu.Lock()
-	b.state = s
-	delete(p.batches, b.id)
-	for _, c := range b.chunks {
-		c.lost = s == batchLost
-	}
-	p.mu.Unlock()
-	return p.saveBatch(b)
-}
-
-// follow hears of batches and jobs until ctx ends.
-func (p *Provider) follow(ctx context.Context) error {
-	return execute.Follow(ctx, p.Ledger, p.store, p.log, func(bl ledger.Block, _ *execute.Batch) error {
-		p.height.Store(bl.Height)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, e := range bl.Events {
-			switch e.Kind {
-			case lifecycle.EventCommons:
-				nudge(p.idleSoon)
-			case lifecycle.EventBatch:
-				if b := p.batches[e.Batch]; b != nil {
-					nudge(b.wake)
-				} else if j := p.jobs[e.Job]; j != nil && j.commons && e.Phase == lifecycle.Committed {
-					nudge(p.idleSoon)
-				}
-			case lifecycle.EventJob:
-				if j := p.jobs[e.Job]; j != nil {
-					p.movedLocked(j, e.Indexer)
-					p.jobMovedLocked(j, e.JobState)
-				}
-			}
-		}
-		return nil
-	}, p.wakeAll)
-}
-
-func (p *Provider) wakeAll() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, b := range p.batches {
-		nudge(b.wake)
-	}
-}
-
-// jobMovedLocked stops the work of a job that is over; one that is closing commits
-// what it has.
-func (p *Provider) jobMovedLocked(j *job, s lifecycle.JobState) {
-	switch {
-	case s == lifecycle.JobClosing && !j.flush:
-		j.flush = true
-		p.logIf(p.saveJob(j))
-		nudge(p.batchSoon)
-	case s == lifecycle.JobClosed && j.state != jobClosed:
-		p.closeLocked(j)
-	}
-}
-
-func (p *Provider) closeLocked(j *job) {
-	j.state, j.closedAt, j.pending = jobClosed, time.Now(), nil
-	for _, as := range j.assigns {
-		p.unqueueLocked(as, as.todo)
-	}
-	if len(j.loose) > 0 {
-		p.log.Warn("a job closed before its last results were committed", "job", j.id.Short(), "chunks", len(j.loose))
-		for _, c := range j.loose {
-			c.lost = true
-		}
-		j.loose = nil
-	}
-}
-
-// clean forgets jobs that are over and whose results were delivered or had time to
-// be.
-func (p *Provider) clean(now time.Time) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, j := range p.jobs {
-		if !p.overLocked(j, now) {
-			continue
-		}
-		if err := p.cleanLocked(j); err != nil {
-			return fmt.Errorf("%w: %w", errRecords, err)
-		}
-	}
-	return nil
-}
-
-func (p *Provider) overLocked(j *job, now time.Time) bool {
-	if j.queued > 0 || j.running > 0 || len(j.pending) > 0 {
-		return false
-	}
-	if !j.offChain {
-		wait := p.Retain
-		if slices.ContainsFunc(slices.Collect(maps.Values(j.chunks)), func(c *chunk) bool { return !c.lost && !c.delivered(now) }) {
-			wait = p.RetainUndelivered
-		}
-		return j.state == jobClosed && now.Sub(j.closedAt) > wait
-	}
-	// A job of tier none has no end on the chain: it is over when all was delivered
-	// long ago.
-	if len(j.chunks) == 0 {
-		return false
-	}
-	for _, c := range j.chunks {
-		if !c.delivered(now) || now.Sub(c.sentAt) < p.Retain {
-			return false
-		}
-	}
-	return true
 }

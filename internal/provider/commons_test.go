@@ -20,7 +20,7 @@ import (
 func commonsWorld(t *testing.T, n uint64) (*world, work.JobSpec) {
 	t.Helper()
 	w := newWorld(t)
-	w.params.CommonsEpochBlocks, w.params.CommonsChunkItems = 60, 8
+	w.params.CommonsEpochBlocks, w.params.CommonsChunkItems = 300, 8
 	w.chain = rebuild(w)
 	w.register(lifecycle.RoleIndexer, "owner", w.key, 50*gtg)
 	for _, c := range []work.Address{"check-1", "check-2"} {
@@ -138,7 +138,8 @@ func TestPaidWorkTakesTheSlots(t *testing.T) {
 }
 
 // TestVolunteerGoesOnAfterARestart stops a provider in the middle of its draws again
-// and again: what it has run is committed, and no item twice.
+// and again, once for longer than its draws last: what it has run is committed, and no
+// item twice; what it was too late for it runs again.
 func TestVolunteerGoesOnAfterARestart(t *testing.T) {
 	t.Parallel()
 	w, s := commonsWorld(t, 24)
@@ -154,6 +155,9 @@ func TestVolunteerGoesOnAfterARestart(t *testing.T) {
 			return nil
 		})
 		r.stop()
+		if n == 3 { // what ran is finished and not committed
+			w.chain.AdvanceTo(w.chain.Height() + 2*w.params.CommonsEpochBlocks)
+		}
 	}
 	a.start()
 	w.settled(s, 24)

@@ -11,6 +11,11 @@
 // salt is committed again and never a second one for the same items, and that a
 // fault of the host is reported as such and never committed as a result.
 //
+// Finished chunks that are in no batch belong to the batcher (commit.go): nobody else
+// puts them into a batch, splits them or gives them up. A batch belongs to the
+// goroutine that tends it until its end on the chain (tend.go); if the chain refuses
+// it, its chunks go back to the batcher.
+//
 // What no slot needs for paid work goes to the commons: jobs that governance
 // approved, whose items the chain's beacon hands out (commons.go). Paid work takes
 // the slots back at once.

@@ -101,7 +101,8 @@ func (p *Provider) movedLocked(j *job, to sign.PublicKey) {
 	}
 }
 
-// resumed answers an indexer that asks what is held of a job that it took over.
+// resumed answers an indexer that asks what is held of a job that it took over, or
+// that misses results of a paid batch.
 func (p *Provider) resumed(ctx context.Context, s *session, id work.JobID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -111,7 +112,7 @@ func (p *Provider) resumed(ctx context.Context, s *session, id work.JobID) {
 	case j == nil || j.offChain:
 		all()
 	case j.indexer == s.peer:
-		p.forgetSentLocked(j, s)
+		p.forgetSentLocked(j)
 		p.replayLocked(j, s, time.Now())
 		all()
 	default:
@@ -119,13 +120,11 @@ func (p *Provider) resumed(ctx context.Context, s *session, id work.JobID) {
 	}
 }
 
-// forgetSentLocked lets chunks be sent to an indexer once more: it says that it
-// could not use them when they came.
-func (p *Provider) forgetSentLocked(j *job, s *session) {
+// forgetSentLocked lets all chunks be sent to an indexer once more: it says that it
+// could not use them when they came, or lost them with its process.
+func (p *Provider) forgetSentLocked(j *job) {
 	for _, c := range j.chunks {
-		if c.sent == s {
-			c.sent = nil
-		}
+		c.sent = nil
 	}
 }
 

@@ -66,6 +66,12 @@ type job struct {
 	doubted  work.RangeSet // items that another provider has too, looked at for equivocation
 
 	notBefore time.Time // of the next commit
+
+	// unpaid is the cost of finished work that the escrow has no room for, 0 if there is
+	// none: until there is room nothing of the job begins, or who signs more than his
+	// escrow would have it for nothing. barred says why nothing is taken on either.
+	unpaid work.Amount
+	barred string
 }
 
 // assign is one assignment and what of it is still to run.
@@ -90,7 +96,8 @@ type chunk struct {
 	away    uint64 // bytes of outputs too large for the receipt: the indexer fetches them
 	since   time.Time
 	batch   *batch
-	refused int // how often the chain refused a batch with it
+	refused int    // how often the chain refused a batch with it
+	giveUp  string // why it is not tried again, "" while it is; set as it becomes loose
 	lost    bool
 
 	sent   *session // that took it last
@@ -355,6 +362,8 @@ func (p *Provider) invalid(j *job, a *work.Assignment) string {
 		return "the beacon hands out items of the commons, nobody assigns them"
 	case j.state == jobClosed:
 		return "the job is closed"
+	case j.barred != "":
+		return j.barred
 	case a.Chain != p.Chain:
 		return "assignment for another chain"
 	case a.Provider != p.Account:
@@ -415,11 +424,24 @@ func (p *Provider) flushed(from sign.PublicKey, m *wire.Items) {
 
 // rejectLocked tells the indexer that items will not be run here.
 func (p *Provider) rejectLocked(j *job, a *work.Assignment, items work.RangeSet, why string, refused bool) {
+	p.notRunLocked(j, a, wire.Failure{Items: items, Refused: refused, Why: why})
+}
+
+// notRunLocked tells a job's indexer what comes of items that have no result here.
+// Those that have one are left out: their indexer would take the word for it, and nothing
+// that comes later.
+func (p *Provider) notRunLocked(j *job, a *work.Assignment, f wire.Failure) {
 	s := p.sessions[j.indexer]
-	if s == nil || len(items) == 0 || j.commons {
+	if s == nil || j.commons {
+		return // without a stream: the indexer assigns them again on the next one
+	}
+	if f.Items.Len() <= p.MaxQueuedItems { // more are never taken
+		f.Items = j.have.missing(f.Items)
+	}
+	if len(f.Items) == 0 {
 		return
 	}
-	r := wire.Receipt{Job: j.id, Attempt: a.Attempt, Provider: p.Account, Failures: []wire.Failure{{Items: items, Refused: refused, Why: why}}}
+	r := wire.Receipt{Job: j.id, Attempt: a.Attempt, Provider: p.Account, Failures: []wire.Failure{f}}
 	s.push(outgoing{frame: wire.EncodeReceipt(&r, p.Key)})
 }
 

@@ -289,12 +289,7 @@ func (p *Provider) forgetLocked(j *job, items work.RangeSet) {
 // returnLocked gives items back to their indexer that were not begun, or begun for
 // nothing: no fault of anybody.
 func (p *Provider) returnLocked(j *job, a *work.Assignment, items work.RangeSet, why string) {
-	s := p.sessions[j.spec.Indexer]
-	if s == nil || len(items) == 0 || j.commons {
-		return // without a stream: the indexer assigns them again on the next one
-	}
-	r := wire.Receipt{Job: j.id, Attempt: a.Attempt, Provider: p.Account, Failures: []wire.Failure{{Items: items, Unrun: true, Why: why}}}
-	s.push(outgoing{frame: wire.EncodeReceipt(&r, p.Key)})
+	p.notRunLocked(j, a, wire.Failure{Items: items, Unrun: true, Why: why})
 }
 
 // begin registers what is about to be done, a *piece that runs or a *job whose

@@ -98,6 +98,7 @@ type Provider struct {
 	batchSoon chan struct{} // wakes the batcher
 	loadMoved chan struct{} // wakes the offerer
 	idleSoon  chan struct{} // wakes the volunteer
+	proving   chan struct{} // held while a batch's tree is made for a client
 	wg        sync.WaitGroup
 
 	mu       sync.Mutex // guards the fields below, and all jobs
@@ -137,7 +138,7 @@ func New(cfg Config) (*Provider, error) {
 	}
 	p := &Provider{
 		Config: cfg, log: cfg.Log, store: s, execute: execute.New(cfg.Runtime, cfg.Blobs, cfg.Fetcher).ClaimFor("provider"),
-		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1), idleSoon: make(chan struct{}, 1),
+		done: make(chan *piece, 256), batchSoon: make(chan struct{}, 1), loadMoved: make(chan struct{}, 1), idleSoon: make(chan struct{}, 1), proving: make(chan struct{}, 1),
 		yield: map[*piece]context.CancelFunc{}, hands: map[any]context.CancelFunc{}, jobs: map[work.JobID]*job{}, sessions: map[sign.PublicKey]*session{}, batches: map[work.BatchID]*batch{},
 	}
 	p.ready = sync.NewCond(&p.mu)

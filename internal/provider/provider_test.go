@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gotong-network/gotong/internal/adversary"
+	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/work"
@@ -386,4 +387,45 @@ func TestTierNoneForOwnersOnly(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestAnAssignmentOfAClosedJob sends a provider that was restarted the assignment of a job
+// that is paid and closed meanwhile, as an indexer does that was killed before it had all
+// results: it gets them, and no word that they will not be run.
+func TestAnAssignmentOfAClosedJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.provider("prov-a", &toy{slots: 2})
+	w.checker("check-1", &toy{}, w.chain)()
+	w.tick()
+	first := a.start()
+	s := w.job(20, work.TierEconomic)
+	x := w.dial(a)
+	x.introduce(s)
+	x.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 10})
+	x.flush(s)
+	w.settled(s, 10)
+	first.stop()
+	release := w.key.Sign(lifecycle.ReleaseTag, lifecycle.ReleaseMessage(chainID, s.ID()))
+	w.submit("client", ledger.CancelJob{Job: s.ID(), Release: &release})
+	a.start()
+	for _, found := range []bool{false, true} { // before and after it has asked the chain about the job
+		y := w.dial(a)
+		y.introduce(s)
+		y.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 12})
+		w.eventually("what it holds, and what it will not run", func() error {
+			n, _ := y.failed()
+			if have := y.have(s.ID()); have < 10 || n < 2 {
+				return fmt.Errorf("%d results, %d items not run", have, n)
+			}
+			return nil
+		})
+		_, l := y.failed()
+		for _, f := range l {
+			if f.Items[0].Lo < 10 {
+				t.Errorf("it has a result of each of the first ten, and says of %s (closed: %v): %s", f.Items, found, f.Why)
+			}
+		}
+		y.close()
+	}
 }

@@ -101,7 +101,7 @@ func (p *Provider) nextLocked(commons bool) *piece {
 	for range p.ring {
 		p.turn = (p.turn + 1) % len(p.ring)
 		j := p.ring[p.turn]
-		if j.state != jobReady || j.queued == 0 || j.commons != commons {
+		if j.state != jobReady || j.queued == 0 || j.commons != commons || j.unpaid > 0 {
 			continue
 		}
 		for ; j.first < len(j.assigns); j.first++ {

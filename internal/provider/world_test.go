@@ -239,11 +239,11 @@ func (p *prov) start() *role {
 		p.w.t.Fatal(err)
 	}
 	p.role = x
-	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(ctx context.Context, q wire.OutputRequest) *wire.Output {
+	net.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(ctx context.Context, peer sign.PublicKey, q wire.OutputRequest) *wire.Output {
 		if p.withhold.Load() {
 			return nil
 		}
-		return x.Output(ctx, q)
+		return x.Output(ctx, peer, q)
 	}))
 	net.Handle(p2p.ProtocolBlob, blob.Server(mine, blob.ServerOptions{}))
 	return p.w.start(func(ctx context.Context) error {

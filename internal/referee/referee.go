@@ -25,6 +25,7 @@ import (
 	"github.com/gotong-network/gotong/internal/runtime"
 	"github.com/gotong-network/gotong/internal/wire"
 	"github.com/gotong-network/gotong/lifecycle"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -104,7 +105,7 @@ func (r *Referee) deliver(ctx context.Context, j *lifecycle.Job, i uint64, leaf 
 
 // Output gives an output that this referee found for a claim of non-delivery, nil
 // if it has none of that digest.
-func (r *Referee) Output(_ context.Context, q wire.OutputRequest) *wire.Output {
+func (r *Referee) Output(_ context.Context, _ sign.PublicKey, q wire.OutputRequest) *wire.Output {
 	raw, err := r.blind.Kept(outputKey(q.Digest))
 	if err != nil || raw == nil {
 		return nil

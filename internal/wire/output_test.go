@@ -10,6 +10,7 @@ import (
 	"github.com/gotong-network/gotong/internal/p2p"
 	"github.com/gotong-network/gotong/internal/p2p/mem"
 	"github.com/gotong-network/gotong/internal/wire"
+	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
 )
 
@@ -38,7 +39,7 @@ func TestFetchOutput(t *testing.T) {
 	serve := func(seed byte, give *wire.Output) p2p.Peer {
 		n := hub.New(key(seed))
 		t.Cleanup(func() { n.Close() })
-		n.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(_ context.Context, r wire.OutputRequest) *wire.Output {
+		n.Handle(p2p.ProtocolOutput, wire.ServeOutputs(func(_ context.Context, _ sign.PublicKey, r wire.OutputRequest) *wire.Output {
 			if r.Item != 7 || r.Digest != leaf.Output {
 				return nil
 			}
@@ -75,9 +76,12 @@ func TestFetchOutput(t *testing.T) {
 }
 
 func FuzzOutput(f *testing.F) {
-	o, _ := output()
+	o, leaf := output()
 	f.Add(wire.EncodeOutput(o))
 	f.Add(wire.EncodeOutput(nil))
+	o.Proof = &wire.Proof{Leaf: leaf, Path: []work.Node{{Fuel: 3, Hash: work.Hash{4}}}}
+	f.Add(wire.EncodeOutput(o))
+	f.Add(wire.OutputRequest{Item: 2, Batch: work.Hash{3}, Grant: wire.NewGrant(key(1), "c", key(2).Public())}.Encode())
 	f.Add(wire.OutputRequest{Job: work.Hash{1}, Item: 2, Digest: work.Hash{3}}.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if o, err := wire.DecodeOutput(b); err == nil && !bytes.Equal(wire.EncodeOutput(o), b) {

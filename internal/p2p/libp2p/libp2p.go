@@ -89,6 +89,9 @@ type Config struct {
 	// Light is for one of hundreds on a machine: few connections, small buffers, no
 	// service to others.
 	Light bool
+	// still keeps a node from dialling others to fill its routing table: for tests that
+	// say who is connected to whom.
+	still bool
 	// Log hears of refused streams; nil is silent.
 	Log *slog.Logger
 }

@@ -52,6 +52,7 @@ type order struct {
 type answer struct {
 	Reach  p2p.Reach
 	Direct bool // the pull did not go through a relay
+	QUIC   bool // it went over QUIC
 	Took   time.Duration
 	Err    string
 }
@@ -121,7 +122,8 @@ func pull(n *Network, o order, a *answer) error {
 		return err
 	}
 	defer s.Close()
-	a.Direct = !s.(*stream).raw.Conn().Stat().Limited
+	conn := s.(*stream).raw.Conn()
+	a.Direct, a.QUIC = !conn.Stat().Limited, isQUIC(conn.RemoteMultiaddr())
 	s.SetDeadline(time.Now().Add(waiting))
 	if err := s.Send(binary.BigEndian.AppendUint64(nil, uint64(o.Bytes))); err != nil {
 		return err
@@ -254,6 +256,10 @@ func TestTranslators(t *testing.T) {
 	plainA.becomes(p2p.ReachDirect)
 
 	hard.becomes(p2p.ReachRelayed)
+	// It knows its relay a moment before the relay can tell others where it is.
+	eventually(t, "others find who sits behind a symmetric translator", func() bool {
+		return plainB.tell(order{Ask: p2p.Peer{Key: hard.who.Key}, Proto: p2p.ProtocolWork, Bytes: 1}).Err == ""
+	})
 	for _, proto := range []p2p.Protocol{p2p.ProtocolWork, p2p.ProtocolBlob} {
 		got := plainB.tell(order{Ask: p2p.Peer{Key: hard.who.Key}, Proto: proto, Bytes: 64 << 20})
 		if got.Err != "" || got.Direct {
@@ -267,5 +273,36 @@ func TestTranslators(t *testing.T) {
 	}
 	if r := hard.tell(order{}).Reach; r.Kind != p2p.ReachRelayed {
 		t.Errorf("behind a symmetric translator: %+v", r)
+	}
+}
+
+// Where a firewall lets no TCP through, peers meet over QUIC; else they prefer TCP.
+func TestOnlyQUICGetsThrough(t *testing.T) {
+	t.Parallel()
+	lab, err := netlab.New(netlab.Options{Seed: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(lab.Close)
+	var actors []*actor
+	for i, name := range []string{"open", "walled", "free"} {
+		h, err := lab.Host(name, netlab.HostOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "walled" {
+			wall := "add table inet wall; add chain inet wall out { type filter hook output priority 0; }; add rule inet wall out meta l4proto tcp drop"
+			if out, err := h.Command(t.Context(), "nft", wall).CombinedOutput(); err != nil {
+				t.Fatalf("nft: %v: %s", err, out)
+			}
+		}
+		listen := []string{fmt.Sprintf("/ip4/%s/tcp/4001", h.Addr()), fmt.Sprintf("/ip4/%s/udp/4001/quic-v1", h.Addr())}
+		actors = append(actors, play(t, h, part{Seed: byte(21 + i), Listen: listen}))
+	}
+	for i, quic := range map[int]bool{1: true, 2: false} {
+		got := actors[i].tell(order{Ask: actors[0].who, Proto: p2p.ProtocolBlob, Bytes: 8 << 20})
+		if got.Err != "" || !got.Direct || got.QUIC != quic {
+			t.Errorf("%d: %+v, want QUIC: %t", i, got, quic)
+		}
 	}
 }

@@ -24,6 +24,9 @@ import (
 const (
 	// bufferBytes is each way's buffer: an indexer holds thousands of streams.
 	bufferBytes = 16 << 10
+	// muxHead is the head of a message of the muxer: what is buffered goes out with
+	// one, and both together fill a record of TLS.
+	muxHead = 12
 	// lingerTime and lingerBytes bound how long a closed stream waits for the
 	// other end to finish before it is reset. A reset at once would throw away
 	// what was sent and not yet read; no reset at all would leave the other end
@@ -68,7 +71,7 @@ func newStream(n *Network, raw network.Stream, key sign.PublicKey) *stream {
 		r:      bufio.NewReaderSize(raw, bufferBytes),
 		closed: make(chan struct{}),
 	}
-	s.w = bufio.NewWriterSize(writer{s}, bufferBytes)
+	s.w = bufio.NewWriterSize(writer{s}, bufferBytes-muxHead)
 	return s
 }
 

@@ -32,6 +32,9 @@ const (
 	bootstrapPause    = time.Second
 	maxBootstrapPause = 15 * time.Second
 	connectTime       = 15 * time.Second
+	// A light node that has nobody but bootstrap peers looks for others, ever less often.
+	alonePause    = 10 * time.Second
+	maxAlonePause = 10 * time.Minute
 	// How many peers of one /16 (IPv4) or one operator (IPv6) the table of the DHT
 	// may hold: who fills it must own networks, not addresses.
 	groupPerBucket = 4
@@ -138,6 +141,9 @@ func (w *wide) start(h host.Host, spawn func(func(context.Context)) bool) (err e
 	spawn(w.keepPeers)
 	spawn(w.keepSlots)
 	spawn(w.keepPunching)
+	if w.cfg.Light {
+		spawn(w.keepCompany)
+	}
 	return nil
 }
 
@@ -170,7 +176,13 @@ func (w *wide) newDHT() (*dht.IpfsDHT, error) {
 	if w.cfg.Light {
 		mode = dht.ModeClient
 	}
-	return dht.New(w.host,
+	var few []dht.Option
+	if w.cfg.Light || w.cfg.still {
+		// A light node asks its bootstrap peers when it looks for somebody; a table of its
+		// own, kept fresh, means dialling everybody at each start.
+		few = append(few, dht.DisableAutoRefresh())
+	}
+	return dht.New(w.host, append(few,
 		dht.ProtocolPrefix(protocol.ID("/gotong/"+w.cfg.Chain)),
 		dht.Mode(mode),
 		dht.DisableProviders(),
@@ -178,7 +190,7 @@ func (w *wide) newDHT() (*dht.IpfsDHT, error) {
 		dht.AddressFilter(w.worthTelling),
 		dht.RoutingTablePeerDiversityFilter(dht.NewRTPeerDiversityFilter(w.host, groupPerBucket, groupPerTable)),
 		dht.BootstrapPeersFunc(w.bootstrap),
-	)
+	)...)
 }
 
 // bootstrap are the peers that others are found from, as of a second ago at most.
@@ -257,6 +269,34 @@ func (w *wide) keepPeers(ctx context.Context) {
 		case <-t.C:
 		}
 	}
+}
+
+// keepCompany has a light node fill a routing table after all, while nobody but its
+// bootstrap peers is connected: who is heard is dialled, by indexers for one, so those few
+// do not pass on what it says.
+func (w *wide) keepCompany(ctx context.Context) {
+	pause := alonePause
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		if !w.alone() {
+			pause = alonePause
+			continue
+		}
+		w.dht.RefreshRoutingTable() // in the background
+		pause = min(2*pause, maxAlonePause)
+	}
+}
+
+// alone reports whether no peer is connected but bootstrap peers.
+func (w *wide) alone() bool {
+	boot := w.bootstrap()
+	return !slices.ContainsFunc(w.host.Network().Peers(), func(id peer.ID) bool {
+		return !slices.ContainsFunc(boot, func(b peer.AddrInfo) bool { return b.ID == id })
+	})
 }
 
 // due reports whether a bootstrap peer is to be dialled now, and then marks it so.

@@ -106,11 +106,12 @@ func askOnce(ctx context.Context, from *Network, to p2p.Peer, proto p2p.Protocol
 	return err
 }
 
-// Whatever holds between known addresses holds among strangers.
+// Whatever holds between known addresses holds among strangers. They dial nobody by
+// themselves, or they hear from its source what somebody between did not pass on.
 func TestConformanceAmongStrangers(t *testing.T) {
 	t.Parallel()
 	p2ptest.Run(t, func(*testing.T) p2ptest.Make {
-		return func(t *testing.T, key sign.PrivateKey) p2p.Network { return join(t, Config{Key: key}) }
+		return func(t *testing.T, key sign.PrivateKey) p2p.Network { return join(t, Config{Key: key, still: true}) }
 	})
 }
 
@@ -209,4 +210,17 @@ func TestBootstrapIsTriedAgain(t *testing.T) {
 	defer a.Close()
 	first = join(t, Config{Key: key, Listen: []string{addr}})
 	eventually(t, "a connection to the bootstrap peer", func() bool { return len(a.host.Network().ConnsToPeer(first.host.ID())) > 0 })
+}
+
+// A light node that nobody dials finds others than its bootstrap peers by itself: what it
+// says may not come further than these.
+func TestALightNodeFindsCompany(t *testing.T) {
+	t.Parallel()
+	boot := join(t, Config{})
+	other := join(t, Config{}, boot)
+	eventually(t, "the other is in the table of the first", func() bool { return boot.wide.dht.RoutingTable().Size() > 0 })
+	light := join(t, Config{Light: true}, boot)
+	eventually(t, "a light node that nobody dials has dialled the other", func() bool {
+		return light.host.Network().Connectedness(other.host.ID()) == network.Connected
+	})
 }

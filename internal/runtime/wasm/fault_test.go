@@ -314,6 +314,44 @@ func TestDamagedCache(t *testing.T) {
 	}
 }
 
+// TestCacheGoesAwayUnderALoad lets another user of the cache remove the program,
+// or make it anew after a damage, just before a worker loads it: the item runs, and
+// nobody removes what somebody else has made since.
+func TestCacheGoesAwayUnderALoad(t *testing.T) {
+	t.Parallel()
+	blobs := &runtimetest.Blobs{}
+	task := moduleTask(blobs, runtimetest.ModuleCount(1001))
+	rt := open(t, Config{Blobs: blobs, Dir: t.TempDir(), Slots: 1})
+	defer rt.Close()
+	dir := rt.programDir(work.Program(task.Program, task.Profile))
+	loads := 0
+	rt.loadLoad = func() load {
+		if loads++; loads < loadAttempts {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Error(err)
+			}
+		}
+		return loadLoad()
+	}
+	if _, err := rt.Run(t.Context(), task); err != nil {
+		t.Errorf("removed %d times before a load: %v", loads, err)
+	}
+	held, err := holdFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if removed, err := rt.removeDamaged(t.Context(), work.Program(task.Program, task.Profile), held); err != nil || removed {
+		t.Errorf("another's folder: removed %v, %v", removed, err)
+	}
+	if _, err := os.Stat(dir); err != nil {
+		t.Errorf("another's folder: %v", err)
+	}
+}
+
 func TestSharedCache(t *testing.T) {
 	t.Parallel()
 	blobs, dir := &runtimetest.Blobs{}, t.TempDir()

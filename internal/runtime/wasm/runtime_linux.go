@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+	"golang.org/x/sys/unix"
 
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/runtime"
@@ -358,39 +360,60 @@ func (r *Runtime) budget(l work.Limits) budget { return budget{r.cfg.Timeout(l),
 // tooSmall reports a job whose limit the module does not even start in.
 func (p *proc) tooSmall(j *job) bool { return j.task.Limits.MemoryBytes < p.ready.memoryMin }
 
-// worker gives a live worker of the job's program: a warm one, or a new one.
+// loadAttempts bounds how often a program is loaded: other processes that share
+// the cache may trim it, or make it anew, between the look and the load.
+const loadAttempts = 3
+
+// worker gives a live worker of the job's program: a warm one, or a new one. A
+// folder that turns out to be damaged is removed once, and made again.
 func (r *Runtime) worker(ctx context.Context, j *job) (*proc, error) {
 	if p := r.warm(j.program); p != nil {
 		return p, nil
 	}
-	for attempt := 0; ; attempt++ {
+	removed := false
+	for attempt := 1; ; attempt++ {
 		if err := r.ensure(ctx, j); err != nil {
 			return nil, err
 		}
-		dir := r.programDir(j.program)
-		now := time.Now()
-		_ = os.Chtimes(filepath.Join(dir, sealFile), now, now) // for trimCache; it may be gone
-		p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes}, r.loadLoad())
-		if err != nil {
-			return nil, err
-		}
-		p.program = j.program
-		switch {
-		case p.ready.kind == readyOK:
-			r.noteSandbox(p)
-			return p, nil
-		case p.ready.kind == readyCorrupt && attempt == 0:
-			r.cfg.Log.Warn("a cached program is damaged and is compiled again", "program", j.program.Short(), "why", p.ready.text)
-			r.forget(j.program)
-			err = os.RemoveAll(dir)
-		default:
-			err = errors.New(p.ready.text)
-		}
-		r.discard(p)
+		held, err := holdFolder(r.programDir(j.program))
 		if err != nil {
 			return nil, &runtime.HostFault{Err: fmt.Errorf("load program %s: %w", j.program.Short(), err)}
 		}
+		p, err := r.load(ctx, j)
+		if errors.Is(err, errCorrupt) && !removed && attempt < loadAttempts {
+			r.cfg.Log.Warn("a cached program is damaged or gone and is compiled again", "program", j.program.Short(), "why", err)
+			r.forget(j.program)
+			removed, err = r.removeDamaged(ctx, j.program, held)
+		}
+		held.Close()
+		if p != nil || err != nil {
+			return p, err
+		}
 	}
+}
+
+// load starts a worker that loads the program from its folder. The error is
+// errCorrupt if the folder is of no use.
+func (r *Runtime) load(ctx context.Context, j *job) (*proc, error) {
+	dir := r.programDir(j.program)
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(dir, sealFile), now, now) // for trimCache; it may be gone
+	p, err := r.startWorker(ctx, hello{dir: dir, memory: r.cfg.MemoryBytes, output: r.cfg.OutputBytes}, r.loadLoad())
+	if err != nil {
+		return nil, err
+	}
+	p.program = j.program
+	switch p.ready.kind {
+	case readyOK:
+		r.noteSandbox(p)
+		return p, nil
+	case readyCorrupt:
+		err = fmt.Errorf("%w: %s", errCorrupt, p.ready.text)
+	default:
+		err = errors.New(p.ready.text)
+	}
+	r.discard(p)
+	return nil, &runtime.HostFault{Err: fmt.Errorf("load program %s: %w", j.program.Short(), err)}
 }
 
 // warm takes an idle worker of the program.
@@ -668,6 +691,64 @@ func (r *Runtime) lockFile(id work.ProgramID) string {
 // locksDir is beside the folder of an engine's programs.
 func locksDir(dir string) string { return filepath.Join(filepath.Dir(dir), "locks") }
 
+// holdFolder opens what is at the path, whatever it is, so that it can be known
+// again: names and inode numbers are given away anew, not those of open files.
+// It gives nil if there is nothing.
+func holdFolder(path string) (*os.File, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// removeDamaged removes the program's folder if it is still the held one, and says
+// whether it was: whoever shares the cache may have seen the damage too, and have
+// made another.
+func (r *Runtime) removeDamaged(ctx context.Context, id work.ProgramID, held *os.File) (bool, error) {
+	if held == nil {
+		return false, nil
+	}
+	lock, err := r.lockProgram(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	defer lock.Unlock()
+	was, err := held.Stat()
+	if err != nil {
+		return false, &runtime.HostFault{Err: err}
+	}
+	dir := r.programDir(id)
+	is, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(was, is) {
+		return false, nil
+	}
+	if err == nil {
+		err = os.RemoveAll(dir)
+	}
+	if err != nil {
+		return false, &runtime.HostFault{Err: fmt.Errorf("remove a damaged program: %w", err)}
+	}
+	return true, nil
+}
+
+// lockProgram waits until no runtime or process that shares the cache makes or
+// removes the program's folder. The error is the context's, or a fault of the host.
+// Unlocking closes the lock's file: nothing can be done about a fault of that.
+func (r *Runtime) lockProgram(ctx context.Context, id work.ProgramID) (*flock.Flock, error) {
+	lock := flock.New(r.lockFile(id))
+	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, &runtime.HostFault{Err: fmt.Errorf("lock the cache of compiled programs: %w", err)}
+	}
+	return lock, nil
+}
+
 // freshPrefix begins the names of folders that are being filled.
 const freshPrefix = ".fresh-"
 
@@ -679,14 +760,11 @@ func (r *Runtime) compile(ctx context.Context, j *job) error {
 	dir := r.programDir(j.program)
 	// Compiling takes seconds of a core: of all runtimes and processes that share
 	// the cache, one does it, and the others wait.
-	lock := flock.New(r.lockFile(j.program))
-	if _, err := lock.TryLockContext(ctx, 10*time.Millisecond); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return &runtime.HostFault{Err: fmt.Errorf("lock the cache of compiled programs: %w", err)}
+	lock, err := r.lockProgram(ctx, j.program)
+	if err != nil {
+		return err
 	}
-	defer lock.Unlock() // closing the file is what unlocks; nothing can be done about a fault
+	defer lock.Unlock()
 	if _, err := os.Stat(filepath.Join(dir, sealFile)); err == nil {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	goruntime "runtime"
 	"runtime/debug"
@@ -190,7 +191,11 @@ func newWorker(h hello) (*worker, *ready) {
 		return fail(err)
 	}
 	w.pagemap, _ = os.Open("/proc/self/pagemap") // without it the digest reads every page
-	if w.sandbox, err = enterSandbox(h.dir, h.data, false); err != nil {
+	w.sandbox, err = enterSandbox(h.dir, h.data, false)
+	if errors.Is(err, fs.ErrNotExist) { // another process has removed it
+		return nil, &ready{kind: readyCorrupt, text: err.Error()}
+	}
+	if err != nil {
 		return fail(err)
 	}
 	m, err := readSealed(h.dir)
