@@ -19,7 +19,7 @@ func newCostCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "cost ID",
 		Short: "Show each transfer of a job, and what every party got and gave",
-		Long: "Shows a job's money: what went into its escrows, each transfer of each batch (work, validators, fee\n" +
+		Long: "Shows a job's money: what went into its escrows, each transfer of each batch (work, validators, the indexer's fee, fee\n" +
 			"burn, checks, rewards, slashes and their shares, stakes), what came back, and what every party got and\n" +
 			"gave. Each transfer has two sides, so the nets add up to zero, the client's included; what is left in\n" +
 			"the escrows is compared with the chain's record.",

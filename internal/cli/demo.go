@@ -60,6 +60,18 @@ func newDemoCommand(a *app) *cobra.Command {
 	return c
 }
 
+// writable makes a folder, if it is not there, and tries whether files can be made in it.
+func writable(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, ".demo-*.png")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 func runDemo(ctx context.Context, a *app, o demoOptions) (err error) {
 	switch {
 	case o.cheaters < 0 || o.cheaters > 3:
@@ -67,8 +79,8 @@ func runDemo(ctx context.Context, a *app, o demoOptions) (err error) {
 	case o.providers < o.cheaters+1 || o.providers > localnet.MaxMembers:
 		return usagef("--providers %d with %d cheaters: want at least one honest provider, and at most %d in all", o.providers, o.cheaters, localnet.MaxMembers)
 	}
-	if err := os.MkdirAll(o.out, 0o755); err != nil {
-		return usagef("--out: %w", err)
+	if err := writable(o.out); err != nil { // said now, not when the work is done
+		return usagef("--out: %w: name a folder that can be written to", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()

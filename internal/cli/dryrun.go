@@ -29,6 +29,7 @@ type dryReport struct {
 	MaxPrice  work.Price        `json:"max_price"` // cap
 	Expected  string            `json:"expected"`
 	Checks    string            `json:"checks"`
+	Permille  uint32            `json:"indexer_permille"` // the indexer's fee, on top of the work
 	Escrow    string            `json:"escrow"`
 	Eta       float64           `json:"eta_seconds"` // 0: unknown
 	Check     *client.CheckPlan `json:"check,omitempty"`
@@ -57,7 +58,7 @@ func (l *launch) dry(ctx context.Context) error {
 		return jobError(err)
 	}
 	d := &dryReport{Items: l.sum.Items, Reused: uint64(len(l.known)), Fuel: l.rec.Fuel, Providers: len(p.Fits), Excluded: p.Excluded,
-		Median: p.MedianPrice(), MaxPrice: p.Spec.MaxPrice, Expected: ugtg(p.Expected), Checks: ugtg(p.Checks),
+		Median: p.MedianPrice(), MaxPrice: p.Spec.MaxPrice, Expected: ugtg(p.Expected), Checks: ugtg(p.Checks), Permille: p.Spec.IndexerPermille,
 		Escrow: ugtg(p.Spec.Escrow + p.Spec.CheckEscrow), Readers: p.Readers, RTT: float64(p.RTT.Microseconds()) / 1000}
 	if err != nil {
 		d.Problem = err.Error()
@@ -131,6 +132,9 @@ func (a *app) printDry(d *dryReport, p *client.Plan) error {
 	} else {
 		row("price", "%dugtg to %dugtg a work unit (1e9 fuel), median %dugtg", d.MinPrice, d.MaxPrice, d.Median)
 		row("work", "about %s", p.Expected)
+		if p.Spec.IndexerPermille > 0 {
+			row("indexer", "%d thousandths of the work on top of it", p.Spec.IndexerPermille)
+		}
 		row("checks", "about %s at most", p.Checks)
 		row("escrow", "%s, of a balance of %s; what is not used comes back at the end", p.Spec.Escrow+p.Spec.CheckEscrow, p.Balance)
 	}

@@ -295,6 +295,9 @@ func (s *jobShow) line() string {
 	p, c := s.last, s.last.Counts
 	// The indexer may know more than this client has proven.
 	arrived := min(max(c.Provisional+c.Verified, p.Verified), p.Items)
+	if p.Lost != nil && arrived+p.Failed == 0 { // nothing is known, which is not that nothing is done
+		return fmt.Sprintf("%d items · the indexer cannot be reached; trying again", p.Items)
+	}
 	text := fmt.Sprintf("%d of %d done, %d verified, %s spent", arrived, p.Items, p.Verified, c.Spent)
 	if p.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", p.Failed)

@@ -29,6 +29,13 @@ const (
 	releaseWait = 15 * time.Second // the indexer signs that nothing is outstanding
 )
 
+// How long a job waits to be posted for a network that is not ready, and how often it
+// looks.
+const (
+	readyWait = 20 * time.Second
+	readyPoll = 500 * time.Millisecond
+)
+
 // probeFuel and probeTime bound the local run of the first item, which tells what
 // items cost and whether the program is refused.
 const (
@@ -55,6 +62,7 @@ type launch struct {
 	fresh    bool
 	deadline time.Duration
 	indexer  work.Address // client.AnyIndexer, an account, or empty
+	maxFee   *uint32      // of the indexer, in thousandths; nil: the client's default
 
 	began   time.Time
 	seconds float64 // the first item's, here; 0: unknown
@@ -214,6 +222,31 @@ func (l *launch) refetch(ctx context.Context, c *client.Client, out *tally) (mis
 	return missing, nil
 }
 
+// plan is the client's plan, after some patience with a network that is just starting:
+// its providers' first offers come a moment after its indexer answers.
+func (l *launch) plan(ctx context.Context, c *client.Client, r client.Request) (*client.Plan, error) {
+	for end, told := time.Now().Add(readyWait), false; ; {
+		p, err := c.Plan(ctx, r)
+		waits := errors.Is(err, client.ErrNotReady) || err == nil && p.Ready != nil && !p.Ready.Ready
+		if !waits || ctx.Err() != nil || time.Now().After(end) {
+			return p, err
+		}
+		if !told {
+			told = true
+			why := fmt.Sprint(err)
+			if err == nil {
+				why = p.Ready.Why
+			}
+			fmt.Fprintf(l.a.errw, "Waiting up to %s for the network: %s\n", readyWait, why)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(readyPoll):
+		}
+	}
+}
+
 // compute posts the missing items as a job of their own and follows it.
 func (l *launch) compute(ctx context.Context, c *client.Client, out *tally, missing work.RangeSet) error {
 	list := *l.rec.List
@@ -233,7 +266,7 @@ func (l *launch) compute(ctx context.Context, c *client.Client, out *tally, miss
 	if err != nil {
 		return err
 	}
-	plan, err := c.Plan(ctx, request)
+	plan, err := l.plan(ctx, c, request)
 	if err != nil {
 		return jobError(err)
 	}
@@ -282,7 +315,7 @@ func (l *launch) request(ctx context.Context, c *client.Client, rec *client.Reco
 	r := client.Request{
 		Program: client.FileSource(rec.Program), List: rec.List, Sources: rec.Sources(), Limits: rec.Spec.Limits, Seed: rec.Spec.Seed,
 		Tier: rec.Spec.Tier, Place: rec.Spec.Place, MaxPrice: rec.MaxPrice, Budget: rec.Budget, FuelPerItem: rec.Fuel, Chunk: rec.Chunk, MaxCopies: rec.Spec.MaxCopies,
-		Indexer: l.indexer,
+		Indexer: l.indexer, MaxIndexerPermille: l.maxFee,
 	}
 	if l.deadline > 0 {
 		pace, err := c.BlockTime(ctx)

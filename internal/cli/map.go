@@ -48,6 +48,7 @@ type mapOptions struct {
 	copies    uint32
 	deadline  time.Duration
 	indexer   string
+	maxFee    uint32
 	memory    byteSize
 	maxFuel   fuelSize
 	maxOutput byteSize
@@ -94,6 +95,7 @@ func newMapCommand(a *app) *cobra.Command {
 	f.Uint32Var(&o.copies, "copies", 2, "paid copies of an item, for stragglers (1 to 8)")
 	f.DurationVar(&o.deadline, "deadline", 0, "after this long the job takes no more work, as 2h (default: a day)")
 	f.StringVar(&o.indexer, "indexer", "", "account of the indexer that gets the job, or any: the cheapest that answers (default: the home's)")
+	f.Uint32Var(&o.maxFee, "max-indexer-fee", client.DefaultIndexerPermille, "most that the indexer may ask, in thousandths of the pay and on top of it (0 to 1000)")
 	f.Var(&o.memory, "memory", "most linear memory of an item")
 	f.Var(&o.maxFuel, "max-fuel", "most fuel of an item; 1e9 is one work unit")
 	f.Var(&o.maxOutput, "max-output", "most output of an item: stdout, stderr and files together")
@@ -111,7 +113,7 @@ func runMap(ctx context.Context, a *app, o mapOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	l := &launch{a: a, rec: r, json: o.json, detach: o.detach, dryRun: o.dryRun, fresh: o.fresh, deadline: o.deadline, indexer: work.Address(o.indexer)}
+	l := &launch{a: a, rec: r, json: o.json, detach: o.detach, dryRun: o.dryRun, fresh: o.fresh, deadline: o.deadline, indexer: work.Address(o.indexer), maxFee: &o.maxFee}
 	return l.run(ctx)
 }
 

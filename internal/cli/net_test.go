@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +19,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/localnet"
 	"github.com/gotong-network/gotong/internal/runtime/runtimetest"
+	"github.com/gotong-network/gotong/lifecycle"
 )
 
 // TestNetworkScripts runs the commands that need a network, all against one local
@@ -26,9 +31,13 @@ func TestNetworkScripts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	var logs lockedBuffer
-	startNetwork(t, dir, slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	startLocal(t, localnet.Options{Dir: dir, Providers: 2, Checkers: 2, Log: slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	set := setup(t)
 	t.Run("logs", func(t *testing.T) { testLogs(t, dir, &logs) })
+	t.Run("governance", func(t *testing.T) {
+		t.Parallel()
+		testGovernance(t, dir)
+	})
 	// A subtest of its own, so that the network outlives the parallel scripts.
 	t.Run("scripts", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
@@ -42,10 +51,10 @@ func TestNetworkScripts(t *testing.T) {
 	})
 }
 
-// startNetwork runs a local network until the test ends.
-func startNetwork(t *testing.T, dir string, log *slog.Logger) {
+// startLocal runs a local network until the test ends.
+func startLocal(t *testing.T, o localnet.Options) {
 	t.Helper()
-	n, err := localnet.Open(t.Context(), localnet.Options{Dir: dir, Providers: 2, Checkers: 2, Log: log})
+	n, err := localnet.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +110,57 @@ func testLogs(t *testing.T, dir string, logs *lockedBuffer) {
 		if !slices.Contains(said, want) {
 			t.Errorf("the validator's log has no %q: %q", want, said)
 		}
+	}
+}
+
+// testGovernance changes a parameter by a vote, shows another proposal whole and votes
+// it down.
+func testGovernance(t *testing.T, dir string) {
+	t.Helper()
+	says := func(v any, args ...string) string {
+		t.Helper()
+		var out, errs lockedBuffer
+		if code := Main(t.Context(), append([]string{"--home", dir, "governance"}, args...), strings.NewReader(""), &out, &errs); code != exitOK {
+			t.Fatalf("%v: exit code %d: %s", args, code, errs.String())
+		}
+		if v != nil {
+			if err := json.Unmarshal([]byte(out.String()), v); err != nil {
+				t.Fatalf("%v: %v in %q", args, err, out.String())
+			}
+		}
+		return out.String()
+	}
+	var before, after lifecycle.Params
+	says(&before, "params", "--json")
+	want := before
+	want.GovernanceBlocks += 7
+	var slower, next proposalView
+	says(&slower, "propose", "params", "--json", "--title", "Slower courts", fmt.Sprintf("governance_blocks=%d", want.GovernanceBlocks))
+	says(&next, "propose", "upgrade", "next", "--json", "--title", "Version 2", "--height", "1000000", "--info", "see the notes")
+	if got := viewMessage(ledger.SetParams{Params: want}, before); slower.Status != "voting" || !reflect.DeepEqual(slower.Does, []messageView{got}) {
+		t.Errorf("proposed %+v, want %+v", slower, got)
+	}
+	if text := says(nil, "show", strconv.FormatUint(next.ID, 10)); !strings.Contains(text, `upgrade "next" at height 1000000`) || !strings.Contains(text, "see the notes") {
+		t.Errorf("the upgrade is shown as %q", text)
+	}
+	says(nil, "vote", strconv.FormatUint(slower.ID, 10))
+	says(nil, "vote", "--no", strconv.FormatUint(next.ID, 10))
+	for end := time.Now().Add(2 * time.Minute); after != want && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		says(&after, "params", "--json")
+	}
+	if after != want {
+		t.Fatalf("the parameters are %+v, want %+v", after, want)
+	}
+	status := map[uint64]string{}
+	for end := time.Now().Add(2 * time.Minute); status[next.ID] != "rejected" && time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		var l []proposalView
+		says(&l, "list", "--json")
+		for _, p := range l {
+			status[p.ID] = p.Status
+		}
+	}
+	if status[slower.ID] != "passed" || status[next.ID] != "rejected" {
+		t.Errorf("proposals %d and %d ended %v", slower.ID, next.ID, status)
 	}
 }
 

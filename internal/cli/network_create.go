@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -190,14 +189,11 @@ func (o createOptions) found(dir string) (*founding, error) {
 
 // readParams lays a file's parameters over the defaults.
 func readParams(file string, p *lifecycle.Params) error {
-	r, err := os.Open(file)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return usagef("--params: %w", err)
 	}
-	defer r.Close()
-	d := json.NewDecoder(r)
-	d.DisallowUnknownFields()
-	if err := d.Decode(p); err != nil {
+	if err := p.Set(b); err != nil {
 		return usagef("--params %s: %w", file, err)
 	}
 	if err := p.Validate(); err != nil {
