@@ -20,6 +20,7 @@ demo: build                  ## the main job on one machine, in under a minute o
 
 test: deps check             ## everything a change must pass
 	$(GO) test -timeout 30m $$($(GO) list ./... | grep -v /e2e/hosts)
+	$(GO) test -timeout 30m ./e2e/hosts
 
 e2e-short: deps              ## a network of many hosts, the short form of each row; needs root
 	$(GO) test -timeout 30m -v ./e2e/hosts

@@ -37,7 +37,8 @@ func content(n uint64) io.Reader {
 }
 
 // blobVersusTLS moves one blob from store to store, encrypted and verified, in turn
-// with as many bytes from memory to nowhere over a TLS 1.3 connection of Go's.
+// with the same bytes over a TLS 1.3 connection of Go's: from a file to a file, as
+// anybody would copy them, and from memory to nowhere, which is the stream alone.
 func blobVersusTLS(ctx context.Context, b *bench) error {
 	size := uint64(b.size(1<<30, 256<<20))
 	dir, err := tempSpace(4 * size)
@@ -55,15 +56,24 @@ func blobVersusTLS(ctx context.Context, b *bench) error {
 		return err
 	}
 	src.net.Handle(p2p.ProtocolBlob, blob.Server(src.store, blob.ServerOptions{}))
-	plain, err := listenTLS()
+	file := filepath.Join(dir, "file")
+	if err := writeFile(file, content(size)); err != nil {
+		return err
+	}
+	plain, err := listenTLS(file)
 	if err != nil {
 		return err
 	}
 	defer plain.Close()
-	var speeds, cpus []float64
-	for i := range blobRounds + 1 { // the first warms both: caches, windows, the blob's tree
-		t, err := tookBy(func() error { return plain.move(ctx, size) })
+	var speeds, cpus, streamSpeeds, streamCPUs []float64
+	for i := range blobRounds + 1 { // the first warms all: caches, windows, the blob's tree
+		stream, err := tookBy(func() error { return plain.move(ctx, size, "") })
 		if err != nil {
+			return err
+		}
+		copied := filepath.Join(dir, "copy")
+		t, err := tookBy(func() error { return plain.move(ctx, size, copied) })
+		if err := errors.Join(err, os.Remove(copied)); err != nil {
 			return err
 		}
 		m, err := fetchOnce(ctx, filepath.Join(dir, strconv.Itoa(i)), src.net.Self(), id)
@@ -75,12 +85,27 @@ func blobVersusTLS(ctx context.Context, b *bench) error {
 		}
 		speeds = append(speeds, t.wall.Seconds()/m.wall.Seconds())
 		cpus = append(cpus, m.cpu.Seconds()/t.cpu.Seconds())
+		streamSpeeds = append(streamSpeeds, stream.wall.Seconds()/m.wall.Seconds())
+		streamCPUs = append(streamCPUs, m.cpu.Seconds()/stream.cpu.Seconds())
 		gb := float64(size) / 1e9
-		b.say("TLS %.2f GB/s, %.2f CPU s/GB; blob %.2f GB/s, %.2f CPU s/GB", gb/t.wall.Seconds(), t.cpu.Seconds()/gb, gb/m.wall.Seconds(), m.cpu.Seconds()/gb)
+		b.say("TLS of a file %.2f GB/s, %.2f CPU s/GB; of memory %.2f GB/s, %.2f CPU s/GB; blob %.2f GB/s, %.2f CPU s/GB",
+			gb/t.wall.Seconds(), t.cpu.Seconds()/gb, gb/stream.wall.Seconds(), stream.cpu.Seconds()/gb, gb/m.wall.Seconds(), m.cpu.Seconds()/gb)
 	}
+	b.values["blob_vs_tls_memory"] = quantile(streamSpeeds, 0.5)
+	b.values["blob_cpu_vs_tls_memory"] = quantile(streamCPUs, 0.5)
 	b.values["blob_vs_tls"] = quantile(speeds, 0.5)
 	b.values["blob_cpu_vs_tls"] = quantile(cpus, 0.5)
 	return nil
+}
+
+// writeFile makes a file of a stream.
+func writeFile(file string, from io.Reader) error {
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{f}, struct{ io.Reader }{from}, make([]byte, tlsBuffer))
+	return errors.Join(err, f.Close())
 }
 
 type took struct{ wall, cpu time.Duration }
@@ -155,13 +180,17 @@ func fetchOnce(ctx context.Context, dir string, from p2p.Peer, id work.BlobID) (
 	return tookBy(func() error { return f.Fetch(ctx, id, []p2p.Peer{from}) })
 }
 
-// plainTLS is a listener that sends what it is asked for.
+// plainTLS is a listener that sends what it is asked for: its file, or memory.
 type plainTLS struct {
 	net.Listener
 	dial *tls.Config
+	file string
 }
 
-func listenTLS() (*plainTLS, error) {
+// tlsBuffer is what an end of the plain stream reads and writes at a time.
+const tlsBuffer = 1 << 20
+
+func listenTLS(file string) (*plainTLS, error) {
 	cert, pool, err := selfSigned()
 	if err != nil {
 		return nil, err
@@ -170,14 +199,12 @@ func listenTLS() (*plainTLS, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plainTLS{l, &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}}
+	p := &plainTLS{l, &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}, file}
 	go p.serve()
 	return p, nil
 }
 
 func (p *plainTLS) serve() {
-	chunk := make([]byte, 1<<20)
-	io.ReadFull(content(uint64(len(chunk))), chunk)
 	for {
 		c, err := p.Accept()
 		if err != nil {
@@ -186,30 +213,60 @@ func (p *plainTLS) serve() {
 		go func() {
 			defer c.Close()
 			var want uint64
-			if _, err := fmt.Fscanln(c, &want); err != nil {
+			var what string
+			if _, err := fmt.Fscanln(c, &want, &what); err != nil {
 				return
 			}
-			for want > 0 {
-				n := min(want, uint64(len(chunk)))
-				if _, err := c.Write(chunk[:n]); err != nil {
-					return
-				}
-				want -= n
-			}
+			_ = p.send(c, want, what == "file") // the other end counts
 		}()
 	}
 }
 
-func (p *plainTLS) move(ctx context.Context, n uint64) error {
+func (p *plainTLS) send(c net.Conn, want uint64, ofFile bool) error {
+	chunk := make([]byte, tlsBuffer)
+	if ofFile {
+		f, err := os.Open(p.file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{f}, chunk)
+		return err
+	}
+	if _, err := io.ReadFull(content(uint64(len(chunk))), chunk); err != nil {
+		return err
+	}
+	for want > 0 {
+		n := min(want, uint64(len(chunk)))
+		if _, err := c.Write(chunk[:n]); err != nil {
+			return err
+		}
+		want -= n
+	}
+	return nil
+}
+
+// move brings n bytes over a new connection: of the file to a new one, or of memory to
+// nowhere if there is no name for it.
+func (p *plainTLS) move(ctx context.Context, n uint64, to string) error {
 	c, err := (&tls.Dialer{Config: p.dial}).DialContext(ctx, "tcp", p.Addr().String())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if _, err := fmt.Fprintln(c, n); err != nil {
+	what, sink := "memory", io.Writer(io.Discard)
+	if to != "" {
+		f, err := os.Create(to)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		what, sink = "file", f
+	}
+	if _, err := fmt.Fprintln(c, n, what); err != nil {
 		return err
 	}
-	got, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 1<<20))
+	got, err := io.CopyBuffer(struct{ io.Writer }{sink}, struct{ io.Reader }{c}, make([]byte, tlsBuffer))
 	if err == nil && uint64(got) != n {
 		err = fmt.Errorf("%d of %d bytes came over TLS", got, n)
 	}

@@ -50,6 +50,8 @@ var bars = []struct {
 	{"settle_4v", "batches/s", "-", 0},
 	{"settle_blocks", "blocks", "-", 0},
 	{"catch_up", "blocks/s", "-", 0},
+	{"spam_block_time", "s", "<=", 0.3},
+	{"spam_block_time_p99", "s", "<=", 0.3},
 	{"overhead_coremark", "x", "<=", 1.30},
 	{"overhead_go", "x", "<=", 1.30},
 	{"overhead_cpython", "x", "<=", 1.30},
@@ -66,6 +68,8 @@ var bars = []struct {
 	{"check_cpu", "x", "<=", 1.10},
 	{"blob_vs_tls", "x", ">=", 0.5},
 	{"blob_cpu_vs_tls", "x", "<=", 2},
+	{"blob_vs_tls_memory", "x", "-", 0},
+	{"blob_cpu_vs_tls_memory", "x", "-", 0},
 	{"blob_rss", "MB", "<=", 100},
 }
 
@@ -83,6 +87,7 @@ var measures = []struct {
 	{[]string{"submit_1m_s", "submit_1m_bytes"}, submit},
 	{[]string{"settle"}, settle},
 	{[]string{"settle_4v", "settle_blocks", "catch_up"}, settle4},
+	{[]string{"spam_block_time", "spam_block_time_p99"}, spamBlockTime},
 	{[]string{"overhead_coremark"}, overheadMark},
 	{[]string{"overhead_go"}, overheadGo},
 	{[]string{"overhead_cpython"}, overheadPython},
@@ -96,7 +101,7 @@ var measures = []struct {
 	{[]string{"cpu_share"}, cpuShare},
 	{[]string{"digest_rate"}, digestRate},
 	{[]string{"rewrite_rate"}, rewriteRate},
-	{[]string{"blob_vs_tls", "blob_cpu_vs_tls"}, blobVersusTLS},
+	{[]string{"blob_vs_tls", "blob_cpu_vs_tls", "blob_vs_tls_memory", "blob_cpu_vs_tls_memory"}, blobVersusTLS},
 	{[]string{"blob_rss"}, blobRSS},
 	{[]string{"check_cpu"}, checkCPU},
 }

@@ -168,17 +168,40 @@ func (a *arena) worth(who work.Address) work.Amount {
 
 func (a *arena) gain(who work.Address) int64 { return int64(a.worth(who)) - int64(a.started[who]) }
 
-// post posts a job of n items and follows it in the background.
-func (a *arena) post(n uint64, tier work.Tier) work.JobID {
-	a.t.Helper()
-	id, err := a.c.Post(a.t.Context(), client.Request{
+// request is a job of n items.
+func (a *arena) request(n uint64, tier work.Tier) client.Request {
+	return client.Request{
 		Program: client.BytesSource([]byte("module")), Tier: tier, Seed: a.seed.Add(1), FuelPerItem: 2 * quickFuel,
 		List:   &work.ItemList{Args: []string{"{i}"}, Source: work.SourceRange, Range: work.Range{Lo: 0, Hi: n}},
 		Limits: work.Limits{MemoryBytes: 1 << 20, Fuel: 1_000_000_000, OutputBytes: 1 << 20},
-	})
-	if err != nil {
+	}
+}
+
+// post posts a job of n items and follows it in the background.
+func (a *arena) post(n uint64, tier work.Tier) work.JobID {
+	a.t.Helper()
+	return a.postAll(a.request(n, tier))[0]
+}
+
+// postAll posts jobs, all at once, and follows them in the background.
+func (a *arena) postAll(jobs ...client.Request) []work.JobID {
+	a.t.Helper()
+	ids, errs := make([]work.JobID, len(jobs)), make([]error, len(jobs))
+	var wg sync.WaitGroup
+	for i := range jobs {
+		wg.Go(func() { ids[i], errs[i] = a.c.Post(a.t.Context(), jobs[i]) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
 		a.t.Fatal(err)
 	}
+	for _, id := range ids {
+		a.watch(id)
+	}
+	return ids
+}
+
+func (a *arena) watch(id work.JobID) {
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -187,7 +210,6 @@ func (a *arena) post(n uint64, tier work.Tier) work.JobID {
 		}
 	})
 	a.t.Cleanup(func() { stop(); wg.Wait() })
-	return id
 }
 
 func (a *arena) eventually(what string, f func() error) {
@@ -346,45 +368,6 @@ func TestAdversaryThrifty(t *testing.T) {
 	a.loses(a.provider(0), a.provider(2))
 	a.loses(a.provider(1), a.provider(2))
 	a.unhurt(a.provider(2), a.checker(0), a.checker(1), a.checker(2))
-}
-
-// 3: a worker that is honest at first, then commits false batches of several jobs at
-// once: two of them cost it everything.
-func TestAdversaryExitScam(t *testing.T) {
-	t.Parallel()
-	var turned atomic.Bool
-	a := newArena(t, 2, 3, cast(map[string]func(*node.Config){
-		"provider-0": wrap(func(rt runtime.Runtime) runtime.Runtime {
-			return adversary.After(&turned, rt, adversary.CorruptRuntime(rt))
-		}),
-	}))
-	for _, b := range a.settled(a.post(20, work.TierFull), 20) {
-		if b.Phase != lifecycle.Settled {
-			t.Fatalf("an honest batch is %s: %s", b.Phase, b.Why)
-		}
-	}
-	turned.Store(true)
-	var jobs []work.JobID
-	for range 4 {
-		jobs = append(jobs, a.post(20, work.TierFull))
-	}
-	void := 0
-	for _, id := range jobs {
-		for _, b := range a.settled(id, 20) {
-			if b.Provider == a.provider(0) && b.Phase == lifecycle.Settled {
-				t.Errorf("a false batch was paid")
-			}
-			if b.Phase == lifecycle.Void {
-				void++
-			}
-		}
-	}
-	q, err := a.led.Party(t.Context(), lifecycle.RoleProvider, a.provider(0))
-	if err != nil || void < 2 || q.Bond != 0 || q.Unvested != 0 {
-		t.Errorf("after %d void batches: %+v, %v", void, q, err)
-	}
-	a.loses(a.provider(0), a.provider(1))
-	a.unhurt(a.provider(1), a.checker(0), a.checker(1), a.checker(2))
 }
 
 // 4: a worker and a third of the checkers' bond lie alike.
@@ -557,27 +540,6 @@ func TestAdversaryGriefingClient(t *testing.T) {
 	a.unhurt(a.provider(0), a.provider(1), a.checker(0), a.checker(1), a.checker(2))
 }
 
-// 8: a farm that is client, workers, checkers, indexer and validator: all together it
-// has less than before, because less is minted than burned.
-func TestAdversarySelfDealing(t *testing.T) {
-	t.Parallel()
-	a := newArena(t, 2, 3, nil)
-	before, err := a.led.Supply(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.settled(a.post(100, work.TierEconomic), 100)
-	now, err := a.led.Supply(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	burned, minted := now.FeeBurn-before.FeeBurn, now.Minted-before.Minted
-	if burned == 0 || uint64(minted)*1000 > uint64(burned)*a.params.MintPermille || now.Total >= before.Total {
-		t.Errorf("burned %s, minted %s, supply from %s to %s", burned, minted, before.Total, now.Total)
-	}
-	a.unhurt(a.provider(0), a.provider(1))
-}
-
 // 9: a worker that sends every batch again, and again under another root.
 func TestAdversaryDoubleCommits(t *testing.T) {
 	t.Parallel()
@@ -595,70 +557,6 @@ func TestAdversaryDoubleCommits(t *testing.T) {
 	if n != paid.Len() {
 		t.Errorf("%d items were committed, %d different ones", n, paid.Len())
 	}
-	a.unhurt(a.provider(0), a.provider(1), a.checker(0), a.checker(1), a.checker(2))
-}
-
-// 10: false challenges of everything that is in its window, again and again.
-func TestAdversaryDisputeSpam(t *testing.T) {
-	t.Parallel()
-	a := newArena(t, 2, 3, nil, func(p *lifecycle.Params) { p.WindowBlocks, p.MaxDisputes = 30, 2 })
-	var jobs []work.JobID
-	for range 4 {
-		jobs = append(jobs, a.post(20, work.TierEconomic))
-	}
-	challenges, again := 0, 0
-	tried := map[string]bool{}
-	a.eventually("all jobs settle", func() error {
-		open := 0
-		for _, id := range jobs {
-			for _, b := range a.batches(id) {
-				if !b.Phase.Final() {
-					open++
-				}
-				if b.Phase != lifecycle.Window {
-					continue
-				}
-				if len(b.Decided) > 0 && !tried["again"+b.ID.String()] {
-					tried["again"+b.ID.String()] = true
-					if _, err := a.led.Submit(t.Context(), a.m.Client, ledger.Challenge{Batch: b.ID, Position: b.Decided[0].Position, Leaf: falseLeaf(b)}); err == nil {
-						again++
-					}
-				}
-				if len(b.Decided) > 1 || tried[fmt.Sprint(b.ID, len(b.Decided))] {
-					continue
-				}
-				tried[fmt.Sprint(b.ID, len(b.Decided))] = true
-				if _, err := a.led.Submit(t.Context(), a.m.Client, ledger.Challenge{Batch: b.ID, Position: uint64(len(b.Decided)), Leaf: falseLeaf(b)}); err == nil {
-					challenges++
-				}
-			}
-			if len(a.batches(id)) == 0 {
-				open++
-			}
-		}
-		if open > 0 {
-			return fmt.Errorf("%d are open", open)
-		}
-		return nil
-	})
-	for _, id := range jobs {
-		for _, b := range a.settled(id, 20) {
-			if b.Phase != lifecycle.Settled {
-				t.Errorf("an honest batch is %s: %s", b.Phase, b.Why)
-			}
-			seen := map[uint64]bool{}
-			for _, d := range b.Decided {
-				if seen[d.Position] {
-					t.Errorf("the referee ran position %d twice", d.Position)
-				}
-				seen[d.Position] = true
-			}
-		}
-	}
-	if challenges < 4 || again > 0 {
-		t.Errorf("%d challenges were taken, %d of decided items", challenges, again)
-	}
-	a.loses(a.m.Client)
 	a.unhurt(a.provider(0), a.provider(1), a.checker(0), a.checker(1), a.checker(2))
 }
 

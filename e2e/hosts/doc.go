@@ -4,10 +4,10 @@
 // internal/netlab.
 //
 // Each row of the table takes something away from a running network, as real networks
-// do, and holds that no work, money or honest bond is lost. The rows share one network
-// and leave it whole. The short form runs with every test; the full form is `make e2e`,
-// which ends with the count of rows that held. A row's draws come from a seed that is
-// printed; -seed runs it again.
+// do, and holds that no work, money or honest bond is lost. The rows share two networks,
+// which stand side by side, and leave them whole. The short form runs with every test;
+// the full form is `make e2e`, which ends with the count of rows that held. A row's draws
+// come from a seed that is printed; -seed runs it again.
 //
 // The package holds tests only, and needs root, iproute2 and nftables: without them it
 // fails rather than skip.

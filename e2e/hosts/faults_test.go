@@ -16,7 +16,9 @@ import (
 	cmttypes "github.com/cometbft/cometbft/types"
 	"golang.org/x/sys/unix"
 
+	"github.com/gotong-network/gotong/internal/chainnode"
 	"github.com/gotong-network/gotong/internal/home"
+	"github.com/gotong-network/gotong/internal/member"
 	"github.com/gotong-network/gotong/internal/netlab"
 )
 
@@ -24,24 +26,37 @@ import (
 const exitHome = 6
 
 // faults are what goes wrong on single machines: each says clearly what is wrong, and
-// nothing is lost.
+// nothing is lost. A disk fills up and is emptied beside the others: most of that is
+// waiting for jobs.
 func faults(w *world, t *testing.T) {
-	for _, f := range []struct {
+	small, twin := w.add(t, "provider", "small", netlab.HostOptions{}), w.add(t, "twin", "twin", netlab.HostOptions{})
+	for _, m := range []*machine{small, twin} {
+		t.Cleanup(func() { m.kill(); w.remove(m) })
+	}
+	type fault struct {
 		name string
 		run  func(*world, context.Context, *testing.T)
-	}{
-		{"two processes on one home", twoProcesses},
-		{"key unreadable", keyUnreadable},
-		{"clock ten minutes off", clockOff},
-		{"disk full", diskFull},
-		{"two nodes with one key", twoNodes},
-	} {
+	}
+	one := func(t *testing.T, f fault) {
 		t.Run(f.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
 			defer cancel()
 			f.run(w, ctx, t)
 		})
 	}
+	t.Run("at once", func(t *testing.T) { // ends when both have ended
+		t.Run("of a disk", func(t *testing.T) {
+			t.Parallel()
+			one(t, fault{"disk full", func(w *world, ctx context.Context, t *testing.T) { diskFull(w, ctx, t, small) }})
+		})
+		t.Run("of processes", func(t *testing.T) {
+			t.Parallel()
+			one(t, fault{"two processes on one home", twoProcesses})
+			one(t, fault{"key unreadable", keyUnreadable})
+			one(t, fault{"clock ten minutes off", clockOff})
+			one(t, fault{"two nodes with one key", func(w *world, ctx context.Context, t *testing.T) { twoNodes(w, ctx, t, twin) }})
+		})
+	})
 }
 
 // refused runs a start that must fail with a clear message.
@@ -149,9 +164,7 @@ func clockOff(w *world, ctx context.Context, t *testing.T) {
 }
 
 // diskFull fills the disk of a provider while it works.
-func diskFull(w *world, ctx context.Context, t *testing.T) {
-	m := w.add(t, "provider", "small", netlab.HostOptions{})
-	t.Cleanup(func() { m.kill(); w.remove(m) })
+func diskFull(w *world, ctx context.Context, t *testing.T, m *machine) {
 	if err := os.MkdirAll(m.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -197,27 +210,29 @@ func diskFull(w *world, ctx context.Context, t *testing.T) {
 	if text := m.running().said(); !strings.Contains(text, "disk") || !strings.Contains(text, "full") {
 		t.Errorf("the log does not say that the disk is full: %s", tail(text))
 	}
-	j.follow(ctx, t, nil)
-	j.right(t)
+	j.done(ctx, t)
 	if err := m.Visit(func() error { return os.Remove(ballast) }); err != nil {
 		t.Fatal(err)
 	}
 	low(false)
 	again := w.post(t, w.by["client0"], "disk-again", 100, 300_000)
-	again.follow(ctx, t, nil)
-	again.right(t)
-	again.settled(ctx, t)
-	j.settled(ctx, t)
+	for _, j := range []*job{j, again} {
+		j.follow(ctx, t, nil)
+		j.right(t)
+		j.closed(ctx, t)
+	}
+	for _, j := range []*job{j, again} {
+		j.settled(ctx, t)
+	}
 	m.run(t, 0, "provider", "drain")
 }
 
-// twoNodes starts a copy of a validator's home on another machine: it refuses to sign,
-// and no height is signed twice.
-func twoNodes(w *world, ctx context.Context, t *testing.T) {
+// twoNodes starts a copy of a validator's home on another machine while the original,
+// which was away, fetches the blocks that it missed and signs none yet: one of them
+// refuses to sign, or both do, and no height is signed twice.
+func twoNodes(w *world, ctx context.Context, t *testing.T, twin *machine) {
 	v := w.by["validator3"]
 	v.kill()
-	twin := w.add(t, "twin", "twin", netlab.HostOptions{})
-	t.Cleanup(func() { twin.kill(); w.remove(twin) })
 	if out, err := exec.CommandContext(ctx, "cp", "-a", v.home, twin.home).CombinedOutput(); err != nil {
 		t.Fatalf("copy the home: %v: %s", err, out)
 	}
@@ -237,11 +252,41 @@ func twoNodes(w *world, ctx context.Context, t *testing.T) {
 	if err := h.WriteSettings(s); err != nil {
 		t.Fatal(err)
 	}
+	// With a peer key of its own, or the two push each other out as peers and mostly
+	// neither gets as far as to sign.
+	chain := member.ChainDir(h)
+	if err := os.Remove(filepath.Join(chain, "config", "node_key.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chainnode.MakeKeys(chain); err != nil {
+		t.Fatal(err)
+	}
+	w.grows(ctx, t, w.by["validator0"], 10)
+	twin.start(t)
+	v.start(t)
+	var loser *machine
+	until(ctx, t, "one of the two refuses to sign", patience, func() error {
+		for _, m := range []*machine{twin, v} {
+			if err := m.ready(); errors.Is(err, errEnded) && m.running().code == exitUnreachable {
+				m.start(t)
+			} else if errors.Is(err, errEnded) {
+				loser = m
+				return nil
+			}
+		}
+		return errors.New("both run")
+	})
+	message := lastLine(loser.running().said())
+	t.Logf("%s says: %s", loser.Name(), message)
+	if p := loser.running(); p.code != exitHome || !strings.Contains(message, "signs with this validator's key") {
+		t.Errorf("%s ended with %d: %s", loser.Name(), p.code, tail(p.said()))
+	}
+	w.grows(ctx, t, w.by["validator0"], 5)
+	twin.kill()
+	w.grows(ctx, t, w.by["validator0"], 2) // its last votes are heard of as long as their block is under way
 	v.start(t)
 	until(ctx, t, "start", patience, func() error { return v.supervise(t) })
 	w.signs(ctx, t, v)
-	twin.refused(t, nil, exitHome, "signs with this validator's key")
-	w.grows(ctx, t, w.by["validator0"], 5)
 	w.noEvidence(ctx, t)
 }
 
@@ -249,44 +294,59 @@ func twoNodes(w *world, ctx context.Context, t *testing.T) {
 // first fetches what it missed.
 func (w *world) signs(ctx context.Context, t *testing.T, v *machine) {
 	t.Helper()
-	rpc := w.rpc(t, v)
-	until(ctx, t, v.Name()+" signs", patience, func() error {
-		st, err := rpc.Status(ctx)
-		if err != nil {
-			return err
+	until(ctx, t, v.Name()+" signs", patience, func() error { return w.signed(ctx, v) })
+}
+
+// signed reports why a validator's signature is not in its own newest block; nil if it is.
+func (w *world) signed(ctx context.Context, v *machine) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	rpc, err := w.rpc(v)
+	if err != nil {
+		return err
+	}
+	st, err := rpc.Status(ctx)
+	if err != nil {
+		return err
+	}
+	b, err := rpc.Block(ctx, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range b.Block.LastCommit.Signatures {
+		if s.BlockIDFlag == cmttypes.BlockIDFlagCommit && bytes.Equal(s.ValidatorAddress, st.ValidatorInfo.Address) {
+			return nil
 		}
-		b, err := rpc.Block(ctx, nil)
-		if err != nil {
-			return err
-		}
-		for _, s := range b.Block.LastCommit.Signatures {
-			if s.BlockIDFlag == cmttypes.BlockIDFlagCommit && bytes.Equal(s.ValidatorAddress, st.ValidatorInfo.Address) {
-				return nil
-			}
-		}
-		return fmt.Errorf("block %d has no signature of it", b.Block.Height)
-	})
+	}
+	return fmt.Errorf("block %d has no signature of %s", b.Block.Height, v.Name())
 }
 
 // rpc speaks to a validator's RPC server.
-func (w *world) rpc(t *testing.T, v *machine) *rpchttp.HTTP {
-	t.Helper()
+func (w *world) rpc(v *machine) (*rpchttp.HTTP, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if rpc := w.rpcs[v.Name()]; rpc != nil {
+		return rpc, nil
+	}
 	door, err := v.Forward(fmt.Sprintf("%s:%d", v.Addr(), rpcPort))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	rpc, err := rpchttp.New("http://"+door, "/websocket")
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		w.rpcs[v.Name()] = rpc
 	}
-	return rpc
+	return rpc, err
 }
 
 // noEvidence holds that no block of the last hundred carries evidence of a double
 // signature.
 func (w *world) noEvidence(ctx context.Context, t *testing.T) {
 	t.Helper()
-	rpc := w.rpc(t, w.by["validator0"])
+	rpc, err := w.rpc(w.by["validator0"])
+	if err != nil {
+		t.Fatal(err)
+	}
 	newest, err := rpc.Status(ctx)
 	if err != nil {
 		t.Fatal(err)

@@ -5,16 +5,17 @@ import (
 	"errors"
 	"testing"
 	"time"
+
+	"github.com/gotong-network/gotong/lifecycle"
 )
 
 // indexerDies kills the indexer of a running job for good: the other one takes the job
 // over from what the chain and the providers know, and it ends as if nothing had
 // happened.
 func indexerDies(w *world, t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), pick(8*time.Minute, 15*time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), pick(10*time.Minute, 15*time.Minute))
 	defer cancel()
-	j := w.post(t, w.by["client0"], "indexer-dies", pick(1000, 5000), 1_000_000)
-	j.started(ctx, t)
+	j := w.post(t, w.by["client0"], "indexer-dies", pick(400, 2000), 3_000_000)
 	record, err := w.ledger(t).Job(ctx, j.id)
 	if err != nil {
 		t.Fatal(err)
@@ -29,12 +30,19 @@ func indexerDies(w *world, t *testing.T) {
 	if dead == nil {
 		t.Fatalf("no indexer has the key %s", first)
 	}
+	// At once: providers finish what they have in hand without an indexer, and where that
+	// is all there is nothing to take over.
+	j.started(ctx, t)
 	dead.kill()
 	killed := time.Now()
-	until(ctx, t, "another indexer has the job", patience, func() error {
+	// It takes blocks, about a minute of them on a quiet machine: as long as the row has.
+	until(ctx, t, "another indexer has the job", left(ctx), func() error {
 		record, err := w.ledger(t).Job(ctx, j.id)
 		if err == nil && record.Indexer().Key == first {
 			err = errors.New("it is the dead one's still")
+			if record.State == lifecycle.JobClosed {
+				t.Fatal("the job ended without an indexer: all was handed out before it died")
+			}
 		}
 		return err
 	})
@@ -44,14 +52,6 @@ func indexerDies(w *world, t *testing.T) {
 		t.Error("the dead indexer runs")
 	}
 	j.right(t)
-	// A takeover takes longer than a window here: the client rightly claims an output that
-	// nobody gives it, and pays for the claim when the referees do find it.
-	b := j.closed(ctx, t)
-	for who, lost := range b.Slashed() {
-		if who != b.Job.Spec.Client {
-			t.Errorf("honest %s was slashed by %s", who, lost)
-		}
-		t.Logf("the client lost %s for claims", lost)
-	}
+	j.settled(ctx, t)
 	t.Logf("%s died; taken over after %s, all right after %s", dead.Name(), took.Round(time.Second), time.Since(killed).Round(time.Second))
 }

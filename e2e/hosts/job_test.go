@@ -78,6 +78,30 @@ func (j *job) progress(ctx context.Context) (verified, done int, err error) {
 	return v.Counts.Verified, v.Counts.Verified + v.Counts.Provisional, nil
 }
 
+// started waits for a job's first result.
+func (j *job) started(ctx context.Context, t *testing.T) {
+	t.Helper()
+	j.has(ctx, t, 1, patience)
+}
+
+// done waits for a job's last result.
+func (j *job) done(ctx context.Context, t *testing.T) {
+	t.Helper()
+	j.has(ctx, t, j.items, left(ctx))
+}
+
+// has waits until so many items have results.
+func (j *job) has(ctx context.Context, t *testing.T, want int, d time.Duration) {
+	t.Helper()
+	until(ctx, t, fmt.Sprintf("%d results", want), d, func() error {
+		_, done, err := j.progress(ctx)
+		if err == nil && done < want {
+			err = fmt.Errorf("%d of %d items have one", done, j.items)
+		}
+		return err
+	})
+}
+
 // follow runs `gotong watch` until it says that all is verified and written. It is
 // started again when it is killed or loses the network.
 func (j *job) follow(ctx context.Context, t *testing.T, each func(*process)) {
@@ -153,17 +177,8 @@ func (j *job) right(t *testing.T) {
 	}
 }
 
-// settled waits until the chain has closed the job, and holds what must be true of the
-// money then: nobody lost anything.
-func (j *job) settled(ctx context.Context, t *testing.T) books.Books {
-	t.Helper()
-	b := j.closed(ctx, t)
-	b.Honest(ctx, t, j.w.ledger(t), bond)
-	return b
-}
-
-// closed is settled where somebody may have lost a stake.
-func (j *job) closed(ctx context.Context, t *testing.T) books.Books {
+// closed waits until the chain has closed the job.
+func (j *job) closed(ctx context.Context, t *testing.T) {
 	t.Helper()
 	until(ctx, t, "job "+j.name+" is closed", patience, func() error {
 		r, err := j.w.ledger(t).Job(ctx, j.id)
@@ -172,9 +187,17 @@ func (j *job) closed(ctx context.Context, t *testing.T) books.Books {
 		}
 		return err
 	})
+}
+
+// settled waits until the chain has closed the job, and holds what must be true of the
+// money then, if no other job is open: nobody lost anything, nothing is locked.
+func (j *job) settled(ctx context.Context, t *testing.T) books.Books {
+	t.Helper()
+	j.closed(ctx, t)
 	l := j.w.ledger(t)
 	b := books.Read(ctx, t, l, j.id)
 	b.Check(t)
 	books.Conserved(ctx, t, l, j.before)
+	b.Honest(ctx, t, l, bond)
 	return b
 }

@@ -61,18 +61,6 @@ func joinLeave(w *world, t *testing.T) {
 	}
 }
 
-// started waits for a job's first result.
-func (j *job) started(ctx context.Context, t *testing.T) {
-	t.Helper()
-	until(ctx, t, "the first result", patience, func() error {
-		_, done, err := j.progress(ctx)
-		if err == nil && done == 0 {
-			err = fmt.Errorf("none yet")
-		}
-		return err
-	})
-}
-
 // account is the address of a machine's key.
 func (m *machine) account(t *testing.T) string {
 	t.Helper()

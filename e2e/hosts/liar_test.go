@@ -186,6 +186,7 @@ func lyingNode(w *world, t *testing.T) {
 	m := w.by["provider0"]
 	m.kill()
 	w.asks(t, m, l.url, fmt.Sprintf("http://%s:%d", w.by["validator1"].Addr(), rpcPort), fmt.Sprintf("http://%s:%d", w.by["validator2"].Addr(), rpcPort))
+	var jobs []*job // together: a window of blocks each
 	for i, mode := range []string{forged, otherKey, withheld} {
 		l.mode.Store(honest)
 		m.kill()
@@ -203,12 +204,36 @@ func lyingNode(w *world, t *testing.T) {
 			}
 			return fmt.Errorf("%d lies told, none named in the log: %s", l.told.Load(), lastLine(m.running().said()))
 		})
+		m.followsOn(ctx, t)
+		jobs = append(jobs, j)
+	}
+	for _, j := range jobs {
 		j.follow(ctx, t, nil)
 		j.right(t)
+		j.closed(ctx, t)
+	}
+	for _, j := range jobs {
 		j.settled(ctx, t)
 	}
 	l.mode.Store(honest)
 	m.kill()
+}
+
+// followsOn holds that a machine hears of new blocks from now on.
+func (m *machine) followsOn(ctx context.Context, t *testing.T) {
+	t.Helper()
+	from := int64(0)
+	until(ctx, t, m.Name()+" follows the chain", patience, func() error {
+		var st struct{ Height int64 }
+		err := m.ask(ctx, &st, "status", "--json")
+		if err == nil && from == 0 {
+			from = st.Height
+		}
+		if err == nil && st.Height < from+5 {
+			err = fmt.Errorf("from height %d to %d", from, st.Height)
+		}
+		return err
+	})
 }
 
 // asks sets which nodes of the chain a home asks, until the row is over.

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -43,6 +45,10 @@ func TestMain(m *testing.M) {
 	if *seed == 0 {
 		*seed = rand.Uint64()
 	}
+	// The networks wait more than they work: they stand side by side on few processors too.
+	if err := flag.Set("test.parallel", strconv.Itoa(len(tables)+1)); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	if score.rows > 0 {
 		fmt.Println(score.line(code))
@@ -50,12 +56,22 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// score counts rows; the table runs them one after the other.
+// score counts rows.
 var score scoreboard
 
 type scoreboard struct {
+	mu     sync.Mutex // guards the fields below
 	rows   int
 	failed []string
+}
+
+func (s *scoreboard) end(row string, failed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rows++
+	if failed {
+		s.failed = append(s.failed, row)
+	}
 }
 
 // line is the last line of a run.
@@ -109,7 +125,7 @@ func until(ctx context.Context, t *testing.T, what string, patience time.Duratio
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(time.Second): // most looks start a program
 		}
 	}
 }

@@ -28,6 +28,20 @@ func nat(w *world, t *testing.T) {
 	for name := range hidden {
 		accounts[w.by[name].account(t)] = name
 	}
+	// Somebody in another home comes to each while they work: through the relay at first.
+	router, err := w.lab.Router("stranger's router", netlab.RouterOptions{NAT: netlab.Masquerade})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := w.add(t, "client", "stranger", netlab.HostOptions{Behind: router})
+	defer w.remove(stranger)
+	stranger.run(t, 0, "network", "join", w.invite)
+	visit, stop := context.WithCancel(ctx)
+	defer stop()
+	visitors := map[string]<-chan string{}
+	for name := range hidden {
+		visitors[name] = w.by[name].visited(visit, t, stranger)
+	}
 	paid := map[string]uint64{}
 	for k := 0; len(paid) < len(hidden) && k < 5; k++ { // which providers get a job's items is the market's choice
 		j := w.post(t, w.by["client1"], fmt.Sprint("nat-", k), pick(400, 1000), 300_000)
@@ -39,52 +53,41 @@ func nat(w *world, t *testing.T) {
 			}
 		}
 	}
-	// Somebody in another home comes to each: through the relay at first.
-	router, err := w.lab.Router("stranger's router", netlab.RouterOptions{NAT: netlab.Masquerade})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger := w.add(t, "client", "stranger", netlab.HostOptions{Behind: router})
-	defer w.remove(stranger)
-	stranger.run(t, 0, "network", "join", w.invite)
+	reach := map[string]string{}
 	for name, want := range hidden {
-		st := w.by[name].status(ctx, t)
-		self, err := os.Executable()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := stranger.Command(ctx, self)
-		cmd.Env = append(os.Environ(), asVisitor+"="+st.Peer.Key.String(), "GOTONG_E2E_HOME="+stranger.home)
-		visit, stop := context.WithCancel(ctx)
-		left := make(chan string, 1)
-		go func() {
-			out, err := cmd.CombinedOutput()
-			left <- fmt.Sprintf("%s (%v)", out, err)
-		}()
-		go func() { <-visit.Done(); _ = cmd.Process.Kill() }()
 		until(ctx, t, name+" is reached as it can be", patience, func() error {
-			st = w.by[name].status(ctx, t)
-			if st.Reach.Kind != want {
-				return errors.New("it says " + st.Reach.Kind)
+			reach[name] = w.by[name].status(ctx, t).Reach.Kind
+			if reach[name] != want {
+				return errors.New("it says " + reach[name])
 			}
 			return nil
 		})
-		if want == "relayed" { // and stays so, whoever comes
-			select {
-			case said := <-left:
-				left <- said
-			case <-time.After(20 * time.Second):
-			}
-			if st = w.by[name].status(ctx, t); st.Reach.Kind != want {
-				t.Errorf("%s says it is reached %s", name, st.Reach.Kind)
-			}
-		}
-		stop()
-		t.Logf("%s: %s; paid for %d items; its visitor: %s", name, st.Reach.Kind, paid[name], <-left)
+	}
+	stop()
+	for name := range hidden {
+		t.Logf("%s: %s; paid for %d items; its visitor: %s", name, reach[name], paid[name], <-visitors[name])
 		if paid[name] == 0 {
 			t.Errorf("%s was not paid for anything", name)
 		}
 	}
+}
+
+// visited lets a peer in another home come to a machine and stay until ctx is over; what
+// it said comes then.
+func (m *machine) visited(ctx context.Context, t *testing.T, from *machine) <-chan string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := from.Command(ctx, self) // killed when ctx is over
+	cmd.Env = append(os.Environ(), asVisitor+"="+m.status(ctx, t).Peer.Key.String(), "GOTONG_E2E_HOME="+from.home)
+	said := make(chan string, 1)
+	go func() {
+		out, err := cmd.CombinedOutput()
+		said <- fmt.Sprintf("%s (%v)", out, err)
+	}()
+	return said
 }
 
 // status is what a home says of how it is reached.

@@ -66,7 +66,7 @@ func posts(w *world, t *testing.T) {
 			running = false
 		case <-time.After(5 * time.Second):
 			v := w.role("validator")[r.IntN(validators)]
-			if (killer{w: w}).spare(v) {
+			if (killer{w: w}).spare(ctx, v) {
 				v.kill()
 				v.start(t)
 				restarts++
@@ -173,7 +173,7 @@ func postMany() ([]string, error) {
 		return nil, err
 	}
 	ids, errs := make([]string, n), make([]error, n)
-	slots := make(chan struct{}, 4)
+	slots := make(chan struct{}, 8)
 	var wg sync.WaitGroup
 	for i := range n {
 		wg.Go(func() {

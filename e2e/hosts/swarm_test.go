@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/gotong-network/gotong/gw1"
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/home"
@@ -143,12 +145,8 @@ func newSwarm() (r swarmReport, err error) {
 	}
 	heard := count(play, first, c.chain)
 	c.run(play, first)
-	for _, m := range members[1:r.Providers] {
-		n, err := c.open(ctx, m)
-		if err != nil {
-			return r, err
-		}
-		c.run(play, n)
+	if err := c.all(ctx, play, members[1:r.Providers]); err != nil {
+		return r, err
 	}
 	if err := asks.wait(ctx, base+r.Providers); err != nil {
 		return r, err
@@ -229,6 +227,22 @@ func (c *crowd) open(ctx context.Context, m swarmMember) (*node.Node, error) {
 		Listen: []string{"/ip4/0.0.0.0/tcp/0"}, Runtime: noop.New(1), Log: c.log,
 		Provider: &node.Provider{Slots: 1, Price: 1000, FuelPerSec: 1_000_000_000, MemoryBytes: 64 << 20, NoCommons: true},
 	})
+}
+
+// all opens and runs members, some at a time: most of a start is waiting for the disk.
+func (c *crowd) all(ctx, play context.Context, members []swarmMember) error {
+	var g errgroup.Group
+	g.SetLimit(16)
+	for _, m := range members {
+		g.Go(func() error {
+			n, err := c.open(ctx, m)
+			if err == nil {
+				c.run(play, n)
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 func (c *crowd) run(ctx context.Context, n *node.Node) {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	rpchttp "github.com/cometbft/cometbft/rpc/client/http"
+
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/internal/ledger/cosmos"
 	"github.com/gotong-network/gotong/internal/netlab"
@@ -42,7 +44,7 @@ const (
 // killed must have time to come back before its duties are missed. All but the window
 // end early when everybody is quick; a window must outlast the restart of an indexer, or
 // clients claim outputs that were only late.
-const params = `{"open_blocks": 240, "check_blocks": 180, "reveal_blocks": 180, "vote_blocks": 180, "window_blocks": 48}`
+const params = `{"open_blocks": 240, "check_blocks": 180, "reveal_blocks": 180, "vote_blocks": 180, "window_blocks": 48, "takeover_idle_blocks": 40, "takeover_answer_blocks": 20}`
 
 // world is the network that the rows share.
 type world struct {
@@ -55,23 +57,31 @@ type world struct {
 
 	masquerade, symmetric *netlab.Router
 
-	mu      sync.Mutex // guards ledgers
+	mu      sync.Mutex // guards the fields below
 	ledgers map[string]*cosmos.Client
+	rpcs    map[string]*rpchttp.HTTP
 }
 
-// newWorld founds the network and starts everybody.
-func newWorld(t *testing.T) *world {
+// newWorld founds a table's network and starts everybody; it lasts as long as rows, and
+// fails t.
+func newWorld(rows, t *testing.T, table int) *world {
 	t.Helper()
-	w := &world{by: map[string]*machine{}, ledgers: map[string]*cosmos.Client{}}
-	if w.dir = *keep; w.dir == "" {
-		w.dir = t.TempDir()
+	t.Logf("-seed %d", *seed)
+	w := &world{by: map[string]*machine{}, ledgers: map[string]*cosmos.Client{}, rpcs: map[string]*rpchttp.HTTP{}}
+	if *keep == "" {
+		w.dir = rows.TempDir()
+	} else {
+		w.dir = filepath.Join(*keep, fmt.Sprint("network", table+1))
+		if err := os.MkdirAll(w.dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var err error
 	if w.lab, err = netlab.New(netlab.Options{Seed: *seed}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.lab.Close)
-	t.Cleanup(w.closeLedgers)
+	rows.Cleanup(w.lab.Close)
+	rows.Cleanup(w.closeLedgers)
 	w.program = assemble(t, w.dir)
 	w.build(t)
 	w.found(t)
@@ -141,7 +151,7 @@ func (w *world) found(t *testing.T) {
 	}
 	founder := &machine{Host: w.by["validator0"].Host, home: filepath.Join(w.dir, "net"), log: filepath.Join(w.dir, "founder.log")}
 	founder.run(t, 0, "network", "create", "--chain-id", chainID, "--private", "--validators", fmt.Sprint(validators),
-		"--address", strings.Join(at, ","), "--roles", "", "--params", file)
+		"--address", strings.Join(at, ","), "--roles", "", "--params", file, "--block-time", "400ms")
 	w.invite = filepath.Join(founder.home, "invite.json")
 	for i, m := range w.role("validator") {
 		m.home = filepath.Join(founder.home, fmt.Sprint("node", i))

@@ -4,13 +4,17 @@
 //	work sum I ROUNDS FILE   prints I and a sum over ROUNDS rounds that begins with FILE's bytes
 //	work upper IN OUT        writes IN in upper case to OUT; exits with 7 if IN says so
 //	work upperslow IN OUT    the same, after much work
+//	work entropy I           prints whatever differs from run to run on a usual machine
 package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
+	"time"
 )
 
 func main() {
@@ -27,7 +31,32 @@ func run(args []string) error {
 	if len(args) == 3 && (args[0] == "upper" || args[0] == "upperslow") {
 		return upper(args[1], args[2], args[0] == "upperslow")
 	}
+	if len(args) == 2 && args[0] == "entropy" {
+		return entropy()
+	}
 	return fmt.Errorf("unknown arguments %q", args)
+}
+
+// entropy asks clocks, random numbers, the order of maps, addresses, and the bits of NaNs.
+func entropy() error {
+	var seed [16]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return err
+	}
+	began := time.Now()
+	m := map[int]string{}
+	for i := range 20 {
+		m[i] = strconv.Itoa(i)
+	}
+	for _, v := range m {
+		fmt.Print(v, " ")
+	}
+	zero := 0.0
+	nan := zero / zero
+	files, err := os.ReadDir(".")
+	fmt.Println(began.UnixNano(), time.Since(began), seed, &m, os.Getpid(), os.Environ(), files, err)
+	fmt.Printf("%x %x %x\n", math.Float64bits(nan), math.Float64bits(-nan), math.Float32bits(float32(nan)*float32(began.UnixNano())))
+	return nil
 }
 
 func sum(item, rounds, file string) error {
