@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	abci "github.com/cometbft/cometbft/abci/types"
 	cmttypes "github.com/cometbft/cometbft/types"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/gotong-network/gotong/internal/ledger"
 	"github.com/gotong-network/gotong/work"
@@ -15,8 +17,11 @@ import (
 )
 
 const (
-	// window is how many heights one proof answers for.
+	// window is how many heights one proof answers for, at most.
 	window = 100
+	// atOnce is how many heights' results are asked for at a time: a far node takes a
+	// round trip for each.
+	atOnce = 4
 	// keepBlocks and keepBlockBytes bound the heights whose events are kept for the
 	// roles that follow; more are asked for again.
 	keepBlocks     = 512
@@ -101,7 +106,8 @@ func (e *events) keep(l []heard) {
 	}
 }
 
-// fetch asks a node for a window of heights and checks all of it.
+// fetch asks a node for a window of heights and checks all of it. A node that is far or
+// slow answers for the first ones of them: what came in half of ctx's time.
 func (e *events) fetch(ctx context.Context, n *node, from int64) ([]heard, error) {
 	newest := e.chain.newest()
 	to := min(from+window-1, newest.Height-1)
@@ -126,6 +132,12 @@ func (e *events) fetch(ctx context.Context, n *node, from int64) ([]heard, error
 	l, texts, err := listen(ctx, n, headers)
 	if err != nil {
 		return nil, err
+	}
+	if len(l) < len(headers) {
+		to = from + int64(len(l)) - 1
+		if want, err = e.digest(ctx, n, newest, to); err != nil {
+			return nil, err
+		}
 	}
 	if got := digestOf(last, l, texts); got != want {
 		return nil, lied("the events of heights %d to %d give digest %s, the state proves %s: some are forged or withheld", from, to, got, want)
@@ -184,31 +196,60 @@ func quiet(headers []cmttypes.Header) []heard {
 	return l
 }
 
-// listen asks what happened at each height; texts are the events' bytes.
+// listen asks what happened at each height, from the first on and until half of ctx's
+// time is over; texts are the events' bytes.
 func listen(ctx context.Context, n *node, headers []cmttypes.Header) (l []heard, texts [][][]byte, err error) {
-	l = quiet(headers)
-	texts = make([][][]byte, len(l))
-	for i := range l {
-		r, err := n.results(ctx, l[i].Height)
-		if err != nil {
+	enough, stop := halfOf(ctx)
+	defer stop()
+	all := quiet(headers)
+	for len(l) < len(all) && (len(l) == 0 || enough.Err() == nil) {
+		some := all[len(l):min(len(l)+atOnce, len(all))]
+		said := make([][][]byte, len(some))
+		g, ctx := errgroup.WithContext(ctx)
+		for i := range some {
+			g.Go(func() (err error) {
+				said[i], err = hear(ctx, n, &some[i])
+				return err
+			})
+		}
+		if err := g.Wait(); err != nil {
 			return nil, nil, err
 		}
-		for _, t := range r.TxsResults {
-			if t.Code == 0 {
-				texts[i] = append(texts[i], ours(t.Events)...)
-			}
-		}
-		texts[i] = append(texts[i], ours(r.FinalizeBlockEvents)...)
-		for _, text := range texts[i] {
-			var v ledger.Event
-			if err := json.Unmarshal(text, &v); err != nil {
-				return nil, nil, lied("event of height %d: %w", l[i].Height, err)
-			}
-			l[i].Events = append(l[i].Events, v)
-			l[i].bytes += len(text)
-		}
+		l, texts = all[:len(l)+len(some)], append(texts, said...)
 	}
 	return l, texts, nil
+}
+
+// halfOf is a context that ends when half of the time is over that another has.
+func halfOf(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(end)/2)
+}
+
+// hear asks what happened at one height.
+func hear(ctx context.Context, n *node, h *heard) (texts [][]byte, err error) {
+	r, err := n.results(ctx, h.Height)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range r.TxsResults {
+		if t.Code == 0 {
+			texts = append(texts, ours(t.Events)...)
+		}
+	}
+	texts = append(texts, ours(r.FinalizeBlockEvents)...)
+	for _, text := range texts {
+		var v ledger.Event
+		if err := json.Unmarshal(text, &v); err != nil {
+			return nil, lied("event of height %d: %w", h.Height, err)
+		}
+		h.Events = append(h.Events, v)
+		h.bytes += len(text)
+	}
+	return texts, nil
 }
 
 // ours picks the texts of our events.

@@ -336,9 +336,15 @@ func TestLiars(t *testing.T) {
 			if strings.Contains(what, "list") {
 				return // alone its list is complete as far as anybody knows
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			alone := dial(t, s.node, light.Config{RPCs: []string{liar.URL}})
+			go func() {
+				for ctx.Err() == nil && alone.Nodes()[0].State != light.Lying {
+					time.Sleep(20 * time.Millisecond)
+				}
+				cancel()
+			}()
 			if err := s.listen(t, ctx, alone); err == nil {
 				t.Error("the liar alone was believed")
 			}
@@ -408,6 +414,38 @@ func TestInclusion(t *testing.T) {
 			t.Errorf("a message that failed: %v", err)
 		}
 	})
+}
+
+// TestFar follows a chain from long ago by a node that is far away: results for all that
+// it missed would take longer than one call may, so it takes them in parts.
+func TestFar(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	const long = 60 // heights
+	for h := int64(0); h < long; {
+		st, err := s.node.Client().Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h = st.SyncInfo.LatestBlockHeight
+		time.Sleep(20 * time.Millisecond)
+	}
+	far := newProxy(t, s.node, func(c *call, _ json.RawMessage) (json.RawMessage, bool) {
+		if c.method == "block_results" {
+			time.Sleep(500 * time.Millisecond)
+		}
+		return nil, false
+	})
+	var log logged
+	l := dial(t, s.node, light.Config{RPCs: []string{far.URL}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	defer cancel()
+	if err := s.listen(t, ctx, l); err != nil {
+		t.Fatalf("%v\n%s", err, log.String())
+	}
+	if strings.Contains(log.String(), "left a node") {
+		t.Errorf("an honest node that is far away was left: %s", log.String())
+	}
 }
 
 // TestLeaves has nodes that lag and that are gone: the client goes on with the other
