@@ -66,6 +66,9 @@ func (s *session) findIndexer(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %s says nothing for %s", p2p.ErrUnreachable, q.Account, answerTimeout)
+		}
 		errs = append(errs, err)
 	}
 	return fmt.Errorf("none of the network's %d indexer(s) answers: %w", len(parties), errors.Join(errs...))

@@ -54,10 +54,13 @@ type Status struct {
 	Metrics   string             `json:"metrics,omitempty"`
 }
 
-// IndexerStatus is what an indexer asks and whom it hears.
+// IndexerStatus is what an indexer asks, whom it hears, and what it has in hand.
 type IndexerStatus struct {
 	FeePermille uint32   `json:"fee_permille"`   // thousandths of a job's pay, on top of it
 	Hear        []string `json:"hear,omitempty"` // countries whose providers it hears; none: all
+	Providers   int      `json:"providers"`      // with an offer that holds
+	Connected   int      `json:"connected"`      // of these
+	Jobs        int      `json:"jobs"`           // being served
 }
 
 // Status says how the node is.
@@ -95,6 +98,11 @@ func (n *Node) Status(ctx context.Context) Status {
 	}
 	call, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	if m != nil && m.Indexer() != nil {
+		if now, err := m.Indexer().Snapshot(call); err == nil { // else it begins or ends
+			s.Indexer.Providers, s.Indexer.Connected, s.Indexer.Jobs = now.Offers, now.Connected, now.Jobs
+		}
+	}
 	if st, err := n.ledger.Status(call); err != nil {
 		s.ChainErr = err.Error()
 		return s

@@ -105,7 +105,7 @@ func runJoin(ctx context.Context, e *Env, o joinOptions, file string) error {
 			return err
 		}
 	}
-	return e.joined(h, k, fresh && e.fund(ctx, h, k.Address), o.json)
+	return e.joined(h, k, e.fund(ctx, h, k.Address), o.json)
 }
 
 func (o joinOptions) parse(e *Env) ([]string, home.Settings, error) {
@@ -194,12 +194,13 @@ func readInvite(in io.Reader, file string) (*home.Invite, error) {
 	return v, nil
 }
 
-// fundTimeout bounds the attempt to get money when a home is made: whoever starts
-// it later gets it then.
+// fundTimeout bounds the attempt to get money when a home is made: who plays a role gets
+// it at a later start, a client when it joins once more.
 const fundTimeout = 15 * time.Second
 
-// fund asks a private network's faucet for money, if it can be reached.
-func (e *Env) fund(ctx context.Context, h *home.Home, to work.Address) bool {
+// fund asks a private network's faucet for money for an account that has none, if it can
+// be reached.
+func (e *Env) fund(ctx context.Context, h *home.Home, to work.Address) (funded bool) {
 	if !h.Info().Private {
 		return false
 	}
@@ -207,12 +208,20 @@ func (e *Env) fund(ctx context.Context, h *home.Home, to work.Address) bool {
 	defer cancel()
 	l, err := member.Dial(ctx, h, e.quiet())
 	if err == nil {
-		err = errors.Join(member.Fund(ctx, h, l, to, 0), l.Close())
+		var has work.Amount
+		if has, err = l.Balance(ctx, to); err == nil && has == 0 {
+			err = member.Fund(ctx, h, l, to, 0)
+			funded = err == nil
+		}
+		err = errors.Join(err, l.Close())
 	}
 	if err != nil && !errors.Is(err, home.ErrNoKey) {
 		fmt.Fprintf(e.Errw, "The faucet was not reached now: %v\n", err)
+		if len(h.Info().Roles) == 0 {
+			fmt.Fprintln(e.Errw, "Join once more when the network runs: then it gives this account its money.")
+		}
 	}
-	return err == nil
+	return funded
 }
 
 // joined says what there is now, and what comes next.

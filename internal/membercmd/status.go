@@ -78,6 +78,7 @@ func (e *Env) showStatus(s member.Status) error {
 			hears = "providers in " + strings.Join(x.Hear, ", ")
 		}
 		row("indexer", "asks %d thousandths of a job's pay, on top of it; hears %s", x.FeePermille, hears)
+		row("", "knows %d provider(s), %d of them connected; serves %d job(s)", x.Providers, x.Connected, x.Jobs)
 	}
 	if l := s.Limits; l != nil {
 		row("limits", "CPU %.0f %% of all cores, used %.1f %% in the last minute; memory %s; disk %s, used %s", l.CPULimitPercent, l.CPUUsedPercent,

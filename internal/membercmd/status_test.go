@@ -19,14 +19,14 @@ func TestShowStatus(t *testing.T) {
 	if err := e.showStatus(member.Status{
 		Provider: &provider.Status{State: provider.Drained, Why: "drained"},
 		Limits:   &limits.Status{CPULimitPercent: 100, Bound: "cgroup v2"},
-		Indexer:  &member.IndexerStatus{FeePermille: 25, Hear: []string{"DE", "FR"}},
+		Indexer:  &member.IndexerStatus{FeePermille: 25, Hear: []string{"DE", "FR"}, Providers: 3, Connected: 2, Jobs: 1},
 	}); err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"provider drained in hand", "memory unlimited; disk limit not known, used 0 MiB",
-		"indexer asks 25 thousandths of a job's pay, on top of it; hears providers in DE, FR",
+		"indexer asks 25 thousandths of a job's pay, on top of it; hears providers in DE, FR knows 3 provider(s), 2 of them connected; serves 1 job(s)",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

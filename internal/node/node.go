@@ -234,6 +234,9 @@ func (n *Node) Serving() <-chan struct{} {
 // Provider is the node's provider, for its owner's commands; nil without the role.
 func (n *Node) Provider() *provider.Provider { return n.prov }
 
+// Indexer is the node's indexer, for its owner's commands; nil without the role.
+func (n *Node) Indexer() *indexer.Indexer { return n.index }
+
 // Peers is how many peers the node is connected to.
 func (n *Node) Peers() int { return n.net.Peers() }
 
