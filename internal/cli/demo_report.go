@@ -174,8 +174,9 @@ func (r *demoReport) faults() (errs []error) {
 			fault("%s is honest and was slashed", c.name)
 		}
 	}
-	if void := r.void.Len(); r.Recomputed != void {
-		fault("%d of the %d items of void batches were recomputed by others", r.Recomputed, void)
+	// Fewer is no fault: a straggler's copy was paid before the lie was found.
+	if void := r.void.Len(); r.Recomputed > void {
+		fault("%d items were recomputed and %d were in void batches", r.Recomputed, void)
 	}
 	if !r.Supply.Conserved {
 		errs = append(errs, errors.New("money was not conserved"))

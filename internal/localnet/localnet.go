@@ -639,6 +639,9 @@ func (n *Network) Run(ctx context.Context, ready func()) error {
 			mu.Lock()
 			errs = append(errs, n.chain.Err())
 			mu.Unlock()
+			if errors.Is(n.chain.Err(), app.ErrUpgrade) {
+				n.awaitOthers(ctx)
+			}
 			cancel()
 		}
 	})
@@ -653,6 +656,22 @@ func (n *Network) Run(ctx context.Context, ready func()) error {
 	wg.Wait()
 	n.nodes = nil // each closed itself
 	return errors.Join(append(errs, n.Close())...)
+}
+
+// upgradeWait bounds the wait for the other validators to get to an upgrade's height.
+const upgradeWait = 10 * time.Second
+
+// awaitOthers waits until the other validators have stopped for an upgrade too: one that
+// was stopped a block before could be started by neither version.
+func (n *Network) awaitOthers(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, upgradeWait)
+	defer cancel()
+	for _, c := range n.other {
+		select {
+		case <-ctx.Done():
+		case <-c.Failed():
+		}
+	}
 }
 
 // announce writes where the network answers, once it does.
