@@ -61,7 +61,7 @@ func (p *Provider) Offer(now time.Time) *work.Offer {
 		Chain: p.Chain, Provider: p.Account, Owner: p.Owner, Addrs: p.Net.Self().Addrs, Class: p.Class, Region: p.Region,
 		Slots: slots, MemoryBytes: p.memory(), FuelPerSec: work.Fuel(p.rate.Load()),
 		Price: match.AskingPrice(p.MinPrice, p.MaxPrice, load), Load: load,
-		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime).Unix(),
+		Sequence: uint64(now.UnixNano()), ExpiresUnix: now.Add(p.OfferLifetime + time.Second - 1).Unix(), // whole seconds, no less
 		Hardware: p.Hardware, Attestations: p.attested(now),
 	}
 	o.Sign(p.Key)
