@@ -20,10 +20,10 @@ demo: build                  ## the main job on one machine, in under a minute o
 
 test: deps check             ## everything a change must pass
 	$(GO) test -timeout 30m $$($(GO) list ./... | grep -v /e2e/hosts)
-	$(GO) test -timeout 30m ./e2e/hosts
+	$(GO) test -timeout 60m ./e2e/hosts
 
 e2e-short: deps              ## a network of many hosts, the short form of each row; needs root
-	$(GO) test -timeout 30m -v ./e2e/hosts
+	$(GO) test -timeout 60m -v ./e2e/hosts
 
 e2e: deps                    ## a network of many hosts, the full form of each row; needs root
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && $(GO) test -c -o "$$dir/hosts.test" ./e2e/hosts && \

@@ -93,7 +93,7 @@ func TestUnreachableChainKillsNoWork(t *testing.T) {
 		if c.Provider != nil {
 			c.Wrap = func(rt runtime.Runtime) runtime.Runtime { return counted{rt, &ran} }
 		}
-	})
+	}, func(p *lifecycle.Params) { p.OpenBlocks, p.CheckBlocks, p.RevealBlocks = 200, 200, 200 }) // nobody is late
 	id := a.post(items, work.TierEconomic)
 	reach := func(n int64) {
 		a.eventually(fmt.Sprintf("%d items were run", n), func() error {

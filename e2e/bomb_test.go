@@ -86,8 +86,13 @@ func TestAdversaryBombs(t *testing.T) {
 		wg.Go(func() { honest.follow(ctx, t, c, id, nil) })
 		all := bombs(t)
 		posted := make([]work.JobID, len(all))
+		slots := make(chan struct{}, 3) // checkers have deadlines, and two processors
 		for i, b := range all {
-			wg.Go(func() { posted[i] = b.explode(t, c) })
+			wg.Go(func() {
+				slots <- struct{}{}
+				defer func() { <-slots }()
+				posted[i] = b.explode(t, c)
+			})
 		}
 		wg.Wait()
 		if _, err := c.WaitClosed(ctx, id, patience); err != nil {

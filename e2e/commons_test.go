@@ -21,7 +21,7 @@ import (
 // direct run of the program gives. Its money adds up.
 func TestCommons(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	labs := filepath.Join(dir, "labs.wasm")

@@ -23,7 +23,7 @@ import (
 // twenty jobs, all at once: two convictions take all that it has, and void the rest.
 func TestAdversaryExitScam(t *testing.T) {
 	t.Parallel()
-	const honest, jobs, least = 20, 120, 50
+	const honest, jobs, least = 20, 120, 20
 	var turned atomic.Bool
 	a := newArena(t, 2, 3, cast(map[string]func(*node.Config){
 		"provider-0": wrap(func(rt runtime.Runtime) runtime.Runtime {

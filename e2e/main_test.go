@@ -37,8 +37,8 @@ const asGotong = "GOTONG_E2E_RUN"
 // memberBond is what each member of a local network bonds.
 const memberBond = 1000 * work.UgtgPerGtg
 
-// patience bounds a wait for something that takes seconds.
-const patience = 2 * time.Minute
+// patience bounds a wait for something that takes seconds, a minute at most.
+const patience = 10 * time.Minute
 
 func TestMain(m *testing.M) {
 	wasm.MaybeWorker()

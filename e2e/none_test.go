@@ -17,7 +17,7 @@ import (
 // trace on the chain, and costs nobody anything.
 func TestTierNone(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	n := newNetwork(t, 2)
 	n.ready(ctx, t)

@@ -22,7 +22,7 @@ const (
 // job, and that it goes on when it is started again.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	n := newNetwork(t, 2)
 	n.ready(ctx, t)

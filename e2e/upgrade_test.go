@@ -29,7 +29,7 @@ import (
 func TestUpgradeOfFourValidators(t *testing.T) {
 	t.Parallel()
 	const name, mark = "mark-indexers", 77
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	dir := folder(t, "before the upgrade", "after it")
 	home := filepath.Join(dir, "home")
@@ -42,7 +42,7 @@ func TestUpgradeOfFourValidators(t *testing.T) {
 		return err
 	}}
 	params := lifecycle.LocalParams()
-	params.WindowBlocks = 60 // the job is under way when the chain stops, however early it was posted
+	params.WindowBlocks = 100 // the job is under way when the chain stops, however early it was posted
 	open := func(version ...app.Upgrade) (*localnet.Network, error) {
 		return localnet.Open(ctx, localnet.Options{Dir: home, Providers: 1, Checkers: 2, Validators: 4, Params: &params, BlockTime: 200 * time.Millisecond, BatchTime: time.Second,
 			ChangeChain: func(_ string, c *chainnode.Config) { c.Upgrades = version }})
@@ -79,7 +79,7 @@ func TestUpgradeOfFourValidators(t *testing.T) {
 		t.Fatalf("%s: exit code %d: %s", vote.commandLine, code, vote.errw.String())
 	}
 	until(ctx, t, "the height comes near", func() error {
-		if now, err = chain.Status(ctx); err == nil && now.Height < at-40 {
+		if now, err = chain.Status(ctx); err == nil && now.Height < at-60 {
 			err = fmt.Errorf("height %d of %d", now.Height, at)
 		}
 		return err

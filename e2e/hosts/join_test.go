@@ -39,11 +39,12 @@ func joinLeave(w *world, t *testing.T) {
 	for _, m := range joined {
 		until(ctx, t, "start", patience, func() error { return m.supervise(t) })
 	}
-	j.follow(ctx, t, nil)
-	j.right(t)
+	j.done(ctx, t)
 
 	// Who vanished comes back before its duties are missed, and all go on as they were.
 	w.whole(t)
+	j.follow(ctx, t, nil)
+	j.right(t)
 	b := j.settled(ctx, t)
 	paid := map[string]uint64{}
 	for _, batch := range b.Batches {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/gotong-network/gotong/lifecycle"
 )
 
 // kills runs a job while every few seconds some process of every role is killed with -9
@@ -18,7 +20,7 @@ func kills(w *world, t *testing.T) {
 	watching := make(chan *process, 1)
 	over := make(chan struct{})
 	killed := make(chan map[string]int, 1)
-	go func() { killed <- killer{w, r, every, watching}.run(ctx, t, over) }()
+	go func() { killed <- killer{w, r, every, j, watching}.run(ctx, t, over) }()
 	began := time.Now()
 	j.follow(ctx, t, func(p *process) {
 		select {
@@ -46,12 +48,15 @@ type killer struct {
 	w        *world
 	r        *rand.Rand
 	every    time.Duration
+	job      *job
 	watching chan *process // the client's process
 }
 
 // run kills and restarts until over is closed, and says how often whom. Nobody is killed
 // twice on end: a process needs some seconds to be of use again, and a role of two would
-// now and then be without one of them for a minute.
+// now and then be without one of them for a minute. The client is left alone when the
+// chain has closed its job: then it fetches and proves all of it in one life, and how
+// long that takes is the machine's affair.
 func (k killer) run(ctx context.Context, t *testing.T, over <-chan struct{}) map[string]int {
 	count, last := map[string]int{}, map[string]int{}
 	for {
@@ -73,6 +78,9 @@ func (k killer) run(ctx context.Context, t *testing.T, over <-chan struct{}) map
 			m.start(t)
 			count[role]++
 		}
+		if k.closed(ctx) {
+			continue
+		}
 		select {
 		case p := <-k.watching:
 			p.kill()
@@ -80,6 +88,20 @@ func (k killer) run(ctx context.Context, t *testing.T, over <-chan struct{}) map
 		default:
 		}
 	}
+}
+
+// closed reports whether a validator says that the job is closed.
+func (k killer) closed(ctx context.Context) bool {
+	for _, v := range k.w.role("validator") {
+		l, err := k.w.ledgerOf(v)
+		if err != nil {
+			continue
+		}
+		if r, err := l.Job(ctx, k.job.id); err == nil {
+			return r.State == lifecycle.JobClosed
+		}
+	}
+	return false
 }
 
 // spare reports whether all validators but one sign blocks, so that this one can be

@@ -185,7 +185,7 @@ func (m *machine) run(t *testing.T, want int, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := p.ended(t, 2*time.Minute); code != want {
+	if code := p.ended(t, 5*time.Minute); code != want {
 		t.Fatalf("on %s: gotong %s: exit code %d, want %d\n%s\n%s", m.Name(), strings.Join(args, " "), code, want, p.out.String(), tail(p.said()))
 	}
 	return p.out.String()

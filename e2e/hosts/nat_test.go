@@ -106,7 +106,7 @@ func (m *machine) status(ctx context.Context, t *testing.T) (st status) {
 const asVisitor = "GOTONG_E2E_VISIT"
 
 func visitor() int {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
 	defer cancel()
 	if err := visit(ctx); err != nil {
 		fmt.Println(err)

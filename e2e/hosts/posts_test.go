@@ -61,10 +61,14 @@ func posts(w *world, t *testing.T) {
 	}()
 	restarts, cuts := 0, 0
 	for running := true; running; {
+		pause := 5 * time.Second
+		if restarts == 0 {
+			pause = time.Second // few posts are over soon
+		}
 		select {
 		case <-done:
 			running = false
-		case <-time.After(5 * time.Second):
+		case <-time.After(pause):
 			v := w.role("validator")[r.IntN(validators)]
 			if (killer{w: w}).spare(ctx, v) {
 				v.kill()

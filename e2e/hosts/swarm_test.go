@@ -130,7 +130,7 @@ func newSwarm() (r swarmReport, err error) {
 	if err != nil {
 		return r, err
 	}
-	base, err := asks.least(ctx)
+	base, err := asks.wait(ctx, 1)
 	if err != nil {
 		return r, err
 	}
@@ -148,7 +148,7 @@ func newSwarm() (r swarmReport, err error) {
 	if err := c.all(ctx, play, members[1:r.Providers]); err != nil {
 		return r, err
 	}
-	if err := asks.wait(ctx, base+r.Providers); err != nil {
+	if _, err := asks.wait(ctx, base+r.Providers); err != nil {
 		return r, err
 	}
 	r.ColdSeconds = time.Since(began).Seconds()
@@ -163,7 +163,7 @@ func newSwarm() (r swarmReport, err error) {
 		return r, err
 	}
 	c.run(play, more)
-	if err := asks.wait(ctx, base+r.Providers+1); err != nil {
+	if _, err := asks.wait(ctx, base+r.Providers+1); err != nil {
 		return r, err
 	}
 	r.OfferSeconds = time.Since(began).Seconds()
@@ -295,15 +295,16 @@ func (a askers) least(ctx context.Context) (int, error) {
 	return least, nil
 }
 
-func (a askers) wait(ctx context.Context, want int) error {
+// wait waits until each indexer knows so many, and says how many the least is.
+func (a askers) wait(ctx context.Context, want int) (int, error) {
 	for {
 		n, err := a.least(ctx)
 		if err == nil && n >= want {
-			return nil
+			return n, nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d providers are known: %w", n, want, errors.Join(err, ctx.Err()))
+			return n, fmt.Errorf("%d of %d providers are known: %w", n, want, errors.Join(err, ctx.Err()))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

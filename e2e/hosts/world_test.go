@@ -92,7 +92,15 @@ func newWorld(rows, t *testing.T, table int) *world {
 		until(t.Context(), t, "start", patience, func() error { return m.supervise(t) })
 	}
 	for _, m := range w.role("client") {
-		m.run(t, 0, "network", "join", w.invite) // and the faucet gives it money
+		// It joined before there was anybody to give it money, and does so again.
+		until(t.Context(), t, "the faucet gives "+m.Name()+" money", patience, func() error {
+			has, err := w.ledger(t).Balance(t.Context(), work.Address(m.account(t)))
+			if err == nil && has == 0 {
+				m.run(t, 0, "network", "join", w.invite)
+				err = errors.New("it has none")
+			}
+			return err
+		})
 	}
 	w.whole(t)
 	return w
@@ -158,7 +166,9 @@ func (w *world) found(t *testing.T) {
 	}
 	for _, m := range w.all {
 		switch m.role {
-		case "validator", "client":
+		case "validator":
+		case "client":
+			m.run(t, 0, "network", "join", w.invite)
 		default:
 			w.join(t, m)
 		}
@@ -192,7 +202,7 @@ func hostsOf(ms []*machine) (out []*netlab.Host) {
 // knows every provider.
 func (w *world) whole(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
 	for _, m := range w.all {
 		if m.role == "client" {
@@ -215,15 +225,21 @@ func (w *world) knows(ctx context.Context, t *testing.T, x *machine, want int) {
 	t.Helper()
 	until(ctx, t, x.Name()+" knows all providers", patience, func() error {
 		var st struct {
-			Ready     bool
-			Why       string
-			Providers int
+			Ready bool
+			Why   string
 		}
 		if err := w.by["client0"].ask(ctx, &st, "network", "status", "--json"); err != nil {
 			return err
 		}
-		if !st.Ready || st.Providers < want {
-			return fmt.Errorf("%d of %d providers; %s", st.Providers, want, st.Why)
+		if !st.Ready {
+			return errors.New(st.Why)
+		}
+		var mine struct{ Indexer struct{ Providers int } }
+		if err := x.ask(ctx, &mine, "status", "--json"); err != nil {
+			return err
+		}
+		if n := mine.Indexer.Providers; n < want {
+			return fmt.Errorf("%d of %d providers", n, want)
 		}
 		return nil
 	})
@@ -292,6 +308,16 @@ func (w *world) height(v *machine) (int64, error) {
 		return 0, errors.Join(err, serr)
 	}
 	return st.Height, nil
+}
+
+// at is a validator's last block, once it says it.
+func (w *world) at(ctx context.Context, t *testing.T, v *machine) (height int64) {
+	t.Helper()
+	until(ctx, t, v.Name()+" says its height", patience, func() (err error) {
+		height, err = w.height(v)
+		return err
+	})
+	return height
 }
 
 // assemble makes the program of testdata/mix.wat.

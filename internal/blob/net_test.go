@@ -509,7 +509,7 @@ func TestStalledHolder(t *testing.T) {
 	silent := w.node()
 	silent.Handle(p2p.ProtocolBlob, func(ctx context.Context, s p2p.Stream) { <-ctx.Done() })
 	to := NewMem()
-	f := NewFetcher(w.me, to, FetcherOptions{StallTime: 50 * time.Millisecond})
+	f := NewFetcher(w.me, to, FetcherOptions{StallTime: time.Second})
 	defer f.Close()
 	if err := f.Fetch(t.Context(), b, []p2p.Peer{silent.Self(), w.holder(good)}); err != nil {
 		t.Fatal(err)

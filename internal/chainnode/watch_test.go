@@ -151,8 +151,16 @@ func TestCopyOfARunningValidator(t *testing.T) {
 	for i := range w.nodes {
 		w.awaitSignature(t, i)
 	}
+	// The copy is taken while the original stands: of a home that is written to it would
+	// be another one.
+	if err := w.nodes[3].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	copied := copyHome(t, w.homes[3])
+	w.start(t, 3, nil)
+	w.awaitSignature(t, 3)
 	w.watch = &Watch{Patience: 2 * time.Second, RPCs: []string{w.nodes[0].RPC(), w.nodes[1].RPC()}}
-	twin := w.open(t, 3, copyHome(t, w.homes[3]), freeAddress(t), nil)
+	twin := w.open(t, 3, copied, freeAddress(t), nil)
 	if err := twin.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -78,7 +78,7 @@ func TestOutputsThatDoNotComeAreClaimed(t *testing.T) {
 	for _, to := range []gives{toAll, toReferees, toNobody} {
 		t.Run(string(to), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, func(p *lifecycle.Params) { p.WindowBlocks, p.VoteBlocks = 1600, 300 })
+			w := newWorld(t, func(p *lifecycle.Params) { p.WindowBlocks, p.VoteBlocks = 3200, 1500 })
 			w.indexer()
 			at := w.provider("a", &toy{}, func(n p2p.Network) p2p.Network { return keeper{n, to} })
 			w.checker("check-1")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gotong-network/gotong/internal/client"
 	"github.com/gotong-network/gotong/internal/ledger"
@@ -25,6 +26,15 @@ func TestIndexerFee(t *testing.T) {
 	w.heirTo("dear", fee, peers...)
 	c := w.clientWith("client", func(cfg *client.Config) { cfg.Where = where })
 	w.ready(c, 3)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) { // the dear one too
+		l, err := c.Indexers(t.Context())
+		if err == nil && len(l) == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d indexers are ready, %v", len(l), err)
+		}
+	}
 
 	least := uint32(fee - 1)
 	r := request(n)

@@ -155,7 +155,7 @@ func (w *world) provider(name work.Address, rt runtime.Runtime, wrap ...func(p2p
 	}
 	p, err := provider.New(provider.Config{
 		Chain: chainID, Account: name, Key: key, Ledger: w.chain, Net: net, Blobs: mine, Fetcher: blob.NewFetcher(net, mine, blob.FetcherOptions{}),
-		Runtime: rt, Dir: filepath.Join(w.t.TempDir(), string(name)), MinPrice: price, OfferInterval: 50 * time.Millisecond,
+		Runtime: rt, Dir: filepath.Join(w.t.TempDir(), string(name)), MinPrice: price, OfferInterval: 50 * time.Millisecond, OfferLifetime: 2 * time.Second,
 		BatchTime: 50 * time.Millisecond, Poll: 200 * time.Millisecond, Own: func(a work.Address) bool { return a == "client" }, Log: logOf(string(name)),
 		Holders: func(context.Context, *lifecycle.Job) []p2p.Peer { return w.known() },
 	})

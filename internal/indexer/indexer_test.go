@@ -17,6 +17,7 @@ import (
 func TestHostFailuresGoElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	w.timing.Patience = 10 * time.Second // until the other is known
 	a, b := w.worker("a", 4), w.worker("b", 4)
 	a.act = func(_ *work.Assignment, r work.Result) (*work.Result, *wire.Failure) {
 		return nil, failure(r.Index, "disk full")
@@ -77,6 +78,7 @@ func TestItemsThatFailEverywhereFailWithTheReason(t *testing.T) {
 func TestRefusedProgramNeedsTwoWitnesses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
+	w.timing.Patience = 10 * time.Second // until the other is known
 	liar, honest := w.worker("a", 2), w.worker("b", 2)
 	refuse := func(_ *work.Assignment, r work.Result) (*work.Result, *wire.Failure) {
 		f := failure(r.Index, "imports threads")

@@ -65,7 +65,7 @@ func (w *world) real(name work.Address, tamper func(r *wire.Receipt)) (start fun
 		mine := blob.NewMem()
 		net := w.hub.New(key)
 		p, err := provider.New(provider.Config{Chain: chainID, Account: name, Key: key, Ledger: w.chain, Net: tampering{net, key, tamper}, Blobs: mine,
-			Fetcher: copier{w.blobs, mine}, Runtime: toy{}, Dir: dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 50 * time.Millisecond,
+			Fetcher: copier{w.blobs, mine}, Runtime: toy{}, Dir: dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 50 * time.Millisecond, OfferLifetime: 2 * time.Second,
 			OfferTopics: []string{wire.OfferTopic(chainID, work.ClassCPU, "")}, BatchTime: 50 * time.Millisecond, Poll: 300 * time.Millisecond, Log: logOf(string(name))})
 		if err != nil {
 			w.t.Fatal(err)
@@ -171,7 +171,7 @@ func TestHonestRunIsVerifiedAndReleased(t *testing.T) {
 // items again.
 func TestVoidBatchIsRecomputedElsewhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(p *lifecycle.Params) { p.OpenBlocks = 100 })
+	w := newWorld(t, func(p *lifecycle.Params) { p.OpenBlocks, p.DrawDelayBlocks = 600, 100 })
 	w.checkers("check-1", "check-2")
 	dir := t.TempDir()
 	stopIndexer := w.indexer(dir)

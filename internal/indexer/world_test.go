@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -500,18 +501,39 @@ func (w *world) fair() {
 	}
 }
 
-// crashCopy is the folder as a crash would leave it now.
+// crashCopy is the folder as a crash would leave it now: no file came or went, and the
+// list of them did not change, while it was copied.
 func crashCopy(t *testing.T, dir string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "crashed")
 	for try := 0; ; try++ {
+		before := filesOf(t, dir)
 		err := os.CopyFS(to, os.DirFS(dir))
-		if err == nil {
+		if err == nil && slices.Equal(before, filesOf(t, dir)) {
 			return to
 		}
-		if try == 20 { // a file may go while it is copied
-			t.Fatal(err)
+		if try == 100 {
+			t.Fatalf("%s changes all the time: %v", dir, err)
 		}
 		os.RemoveAll(to)
+		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// filesOf lists a folder's files, the manifest of a store with its size.
+func filesOf(t *testing.T, dir string) (l []string) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return nil // it went just now
+		}
+		if i, err := e.Info(); err == nil && strings.HasPrefix(e.Name(), "MANIFEST") {
+			path += fmt.Sprint(" ", i.Size())
+		}
+		l = append(l, path)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

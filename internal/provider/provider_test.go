@@ -104,22 +104,22 @@ func TestRestartAtEachStep(t *testing.T) {
 				w.tick()
 				c1()
 				first := a.start()
-				s := w.job(110, work.TierEconomic)
+				s := w.job(90, work.TierEconomic)
 				x := w.dial(a)
 				x.introduce(s)
-				x.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 110})
+				x.assign(s, "prov-a", 0, 100, work.Range{Lo: 0, Hi: 90})
 				x.flush(s)
 				<-led.reached
 				first.stop()
 				x.close()
 				a.led = w.chain
 				a.start()
-				bs := w.settled(s, 110)
-				if len(bs) != 1 || bs[0].N != 110 {
+				bs := w.settled(s, 90)
+				if len(bs) != 1 || bs[0].N != 90 {
 					t.Errorf("%d batches; want the one that was on disk", len(bs))
 				}
-				if n := rt.runs.Load(); n != 110 {
-					t.Errorf("%d runs of 110 items", n)
+				if n := rt.runs.Load(); n != 90 {
+					t.Errorf("%d runs of 90 items", n)
 				}
 			})
 		}

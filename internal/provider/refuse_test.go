@@ -46,7 +46,7 @@ func (l *slower) Job(ctx context.Context, id work.JobID) (*lifecycle.Job, error)
 // provider goes on.
 func TestRefusedResultsAreGivenUpOnce(t *testing.T) {
 	t.Parallel()
-	const items = 300
+	const items = 100
 	w := newWorld(t)
 	a := w.provider("prov-a", &toy{slots: 2})
 	led := &slower{Ledger: w.chain, many: items}

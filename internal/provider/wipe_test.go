@@ -50,10 +50,10 @@ func TestWipe(t *testing.T) {
 	mine, checks := w.store(), w.store()
 	a := w.provider("prov-a", &toy{slots: 2, out: 100_000})
 	a.edit = func(cfg *provider.Config) {
-		cfg.Blobs, cfg.Fetcher, cfg.Retain = mine, fileCopier{w.blobs, mine}, 200*time.Millisecond
+		cfg.Blobs, cfg.Fetcher, cfg.Retain = mine, fileCopier{w.blobs, mine}, time.Second
 	}
 	w.checker("check-1", &toy{out: 100_000}, w.chain, func(cfg *checker.Config) {
-		cfg.Blobs, cfg.Fetcher, cfg.Retain = checks, fileCopier{w.blobs, checks}, 200*time.Millisecond
+		cfg.Blobs, cfg.Fetcher, cfg.Retain = checks, fileCopier{w.blobs, checks}, time.Second
 	})()
 	w.tick()
 	input := w.put([]byte("what the client wants nobody to keep"))

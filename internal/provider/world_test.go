@@ -228,7 +228,7 @@ func (p *prov) start() *role {
 	p.self = net.Self()
 	cfg := provider.Config{
 		Chain: chainID, Account: p.name, Key: p.key, Ledger: p.led, Net: net, Blobs: mine, Fetcher: copier{p.w.blobs, mine}, Runtime: p.rt,
-		Dir: p.dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 100 * time.Millisecond, BatchTime: 50 * time.Millisecond,
+		Dir: p.dir, MinPrice: 10, MaxPrice: 100, OfferInterval: 100 * time.Millisecond, OfferLifetime: 2 * time.Second, BatchTime: 50 * time.Millisecond,
 		Poll: 300 * time.Millisecond, Log: logOf(p.w.t, string(p.name)),
 	}
 	if p.edit != nil {

@@ -33,7 +33,7 @@ func address(n byte) work.Address { return cosmos.Address(secret(n)) }
 func initHome(t testing.TB) string {
 	home := t.TempDir()
 	p := lifecycle.LocalParams()
-	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 200, 200, 200, 200, 4
+	p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks, p.WindowBlocks = 200, 200, 200, 200, 20
 	var accounts []app.Account
 	for n := byte(client); n <= validator; n++ {
 		accounts = append(accounts, app.Account{Address: address(n), Balance: ledgertest.Funds})

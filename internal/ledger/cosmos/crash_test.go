@@ -93,7 +93,7 @@ func nodeProcess(t *testing.T, home, rpc string) (*exec.Cmd, string) {
 // executed exactly once, and followers miss no height.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	home := initHome(t)
 	node, url := nodeProcess(t, home, "127.0.0.1:0")

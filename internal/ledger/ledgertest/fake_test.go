@@ -18,7 +18,9 @@ func TestFake(t *testing.T) {
 	for _, a := range []work.Address{"client", "honest", "cheat", "checker0", "checker1", "checker2", "validator"} {
 		genesis[a] = ledgertest.Funds
 	}
-	l := fake.New(fake.Config{Chain: "gotong-test", Params: lifecycle.LocalParams(), Genesis: genesis,
+	p := lifecycle.LocalParams() // a block is 5 ms
+	p.WindowBlocks, p.OpenBlocks, p.CheckBlocks, p.RevealBlocks, p.VoteBlocks = 60, 300, 300, 300, 300
+	l := fake.New(fake.Config{Chain: "gotong-test", Params: p, Genesis: genesis,
 		Validators: []lifecycle.ValidatorPower{{Account: "validator", Power: 1}}})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

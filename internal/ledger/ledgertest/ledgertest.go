@@ -41,7 +41,7 @@ const Funds = 1000 * gtg
 
 // Run checks an adapter.
 func Run(t *testing.T, n Network) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	s := &suite{T: t, Network: n, ctx: ctx, indexer: sign.FromSeed([32]byte{7}), ended: map[lifecycle.Phase]int{}}
 	before := s.supply()

@@ -199,7 +199,7 @@ func TestRelayAsksWhoMay(t *testing.T) {
 func TestBootstrapIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	key := newKey(t)
-	first := join(t, Config{Key: key})
+	first := join(t, Config{Key: key, Listen: []string{"/ip4/127.7.0.1/tcp/0"}}) // where no other takes its port
 	addr := first.Self().Addrs[0]
 	first.Close()
 	boot := p2p.Peer{Key: key.Public(), Addrs: []string{addr}}

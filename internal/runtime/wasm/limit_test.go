@@ -146,7 +146,7 @@ func TestLimitHolds(t *testing.T) {
 			// would be all of it. The figure itself is a row of the benchmarks.
 			got := share(5 * time.Second)
 			t.Logf("%.3f of the cores, %s", got, rt.Bound())
-			if got > 0.25 || got < 0.001 {
+			if got > 0.25 || got <= 0 { // without a group they are the last to get any
 				t.Errorf("%.3f of the cores were used, 0.1 is the limit", got)
 			}
 			if err := rt.Limit(0.02*cores, 2<<30, true); err != nil {
