@@ -224,16 +224,16 @@ func (p *Provider) weed(j *job, l limits, full work.RangeSet) error {
 	loose := slices.Clone(j.loose)
 	p.mu.Unlock()
 	for _, c := range loose {
-		gone, why := c.items.Intersect(full), "all paid copies of the item are taken"
+		gone, why, taken := c.items.Intersect(full), "all paid copies of the item are taken", true
 		expired := c.as.a.ExpiresHeight <= l.height
 		switch {
 		case expired:
-			gone, why = c.items, "the assignment expired before its results were committed"
+			gone, why, taken = c.items, "the assignment expired before its results were committed", false
 		case c.giveUp != "":
-			gone, why = c.items, c.giveUp
+			gone, why, taken = c.items, c.giveUp, false
 		}
 		if len(gone) > 0 {
-			if err := p.lose(j, c, gone, why); err != nil {
+			if err := p.lose(j, c, gone, why, taken); err != nil {
 				return err
 			}
 		}
@@ -267,11 +267,11 @@ func (p *Provider) stuck(ctx context.Context, j *job, l limits) error {
 	switch all := party.Bond - min(party.Bond, party.Unbonding); {
 	case !ok || n.bond > all:
 		why := fmt.Sprintf("the batch needs a bond of %s, this provider has %s: raise it", n.bond, all)
-		return p.lose(j, oldest, oldest.items, why)
+		return p.lose(j, oldest, oldest.items, why, false)
 	case n.escrow > l.escrowFree && time.Since(oldest.since) > p.MaxUncommitted:
 		why := fmt.Sprintf("the job's escrow has %s free, the batch costs %s", l.escrowFree, n.escrow)
 		p.bar(j, why)
-		return p.lose(j, oldest, oldest.items, why)
+		return p.lose(j, oldest, oldest.items, why, false)
 	case n.escrow > l.escrowFree:
 		p.mu.Lock()
 		j.unpaid = n.escrow
@@ -309,7 +309,7 @@ func (p *Provider) bar(j *job, why string) {
 // loose, in a chunk of its own. Only the batcher calls it: loose chunks and their
 // records are its own, or another would find the record of one that is being
 // committed gone.
-func (p *Provider) lose(j *job, c *chunk, gone work.RangeSet, why string) error {
+func (p *Provider) lose(j *job, c *chunk, gone work.RangeSet, why string, taken bool) error {
 	p.log.Warn("results are given up", "job", j.id.Short(), "items", gone.Len(), "why", why)
 	r, err := p.receipt(j.id, c.seq)
 	if err != nil {
@@ -324,7 +324,7 @@ func (p *Provider) lose(j *job, c *chunk, gone work.RangeSet, why string) error 
 	lost := &open{as: c.as}
 	for _, rg := range gone {
 		for i := rg.Lo; i < rg.Hi; i++ {
-			lost.failed = append(lost.failed, failed{i, false, why})
+			lost.failed = append(lost.failed, failed{item: i, why: why, taken: taken})
 		}
 	}
 	w := p.store.NewBatch()

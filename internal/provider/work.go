@@ -41,6 +41,7 @@ type failed struct {
 	item    uint64
 	refused bool
 	why     string
+	taken   bool // it was run, and all paid copies of it are in batches of others
 }
 
 // worker runs pieces until the provider ends.
@@ -231,5 +232,5 @@ func (p *Provider) failure(j *job, i uint64, err error) failed {
 		}
 		p.mu.Unlock()
 	}
-	return failed{i, final, err.Error()}
+	return failed{item: i, refused: final, why: err.Error()}
 }

@@ -189,19 +189,19 @@ func newChunk(seq uint64, as *assign, results []work.Result, since time.Time) *c
 func failures(l []failed) []wire.Failure {
 	var out []wire.Failure
 	type kind struct {
-		refused bool
-		why     string
+		refused, taken bool
+		why            string
 	}
 	at := map[kind]int{}
 	for _, f := range l {
-		k := kind{f.refused, f.why}
+		k := kind{f.refused, f.taken, f.why}
 		r := work.Range{Lo: f.item, Hi: f.item + 1}
 		if i, ok := at[k]; ok {
 			out[i].Items = append(out[i].Items, r)
 			continue
 		}
 		at[k] = len(out)
-		out = append(out, wire.Failure{Items: work.RangeSet{r}, Refused: f.refused, Why: f.why})
+		out = append(out, wire.Failure{Items: work.RangeSet{r}, Refused: f.refused, Unrun: f.taken, Why: f.why})
 	}
 	for i := range out {
 		out[i].Items = work.NewRangeSet(out[i].Items...)

@@ -86,8 +86,9 @@ type Failure struct {
 	Refused bool // the profile refuses the program: final
 	Why     string
 
-	// Unrun says that the items were never begun (queue full, assignment expired,
-	// told to stop): no fault, and they may come to this provider again.
+	// Unrun says that the items were never begun (queue full, assignment expired, told to
+	// stop), or that others' batches hold all paid copies of them: no fault, and they may
+	// come to this provider again.
 	Unrun bool
 }
 
