@@ -1,9 +1,12 @@
 package chainnode
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,10 +24,33 @@ type net4 struct {
 	homes, addrs, peers []string
 	nodes               []*Node
 	watch               *Watch
+	log                 logged
+}
+
+// logged is what nodes say. They may say something after they ended.
+type logged struct {
+	mu   sync.Mutex // guards text
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) showIfFailed(t *testing.T) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if t.Failed() {
+		t.Log(l.text.String())
+	}
 }
 
 func newNet4(t *testing.T, watch *Watch) *net4 {
 	w := &net4{nodes: make([]*Node, 4), watch: watch}
+	t.Cleanup(func() { w.log.showIfFailed(t) })
 	g := app.GenesisConfig{Chain: "gotong-four", Time: time.Now(), Params: lifecycle.LocalParams()}
 	for i := range 4 {
 		home := t.TempDir()
@@ -61,7 +87,8 @@ func (w *net4) start(t *testing.T, i int, sync *StateSync) {
 func (w *net4) open(t *testing.T, i int, home, address string, sync *StateSync) *Node {
 	t.Helper()
 	n, err := Open(home, Config{P2P: address, RPC: "127.0.0.1:0", Peers: slices.Concat(w.peers[:i], w.peers[i+1:]),
-		BlockTime: 50 * time.Millisecond, Conserve: true, SnapshotEvery: 10, Snapshots: 20, Sync: sync, Watch: w.watch}) // more snapshots than come while they are looked for
+		BlockTime: 50 * time.Millisecond, Conserve: true, SnapshotEvery: 10, Snapshots: 20, Sync: sync, Watch: w.watch, // more snapshots than come while they are looked for
+		Log: slog.New(slog.NewTextHandler(&w.log, nil)).With("node", i)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,15 +49,22 @@ func start(t *testing.T, home string) *Node {
 	return n
 }
 
+// patience bounds the wait for a height: one that takes that long never comes.
+const patience = 5 * time.Minute
+
 // await waits until the application has committed a height.
 func await(t *testing.T, n *Node, height int64) {
-	for {
+	t.Helper()
+	for end := time.Now().Add(patience); ; {
 		info, err := n.Client().ABCIInfo(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
 		if info.Response.LastBlockHeight >= height {
 			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("it stands at height %d, not at %d", info.Response.LastBlockHeight, height)
 		}
 		select {
 		case <-n.Failed():

@@ -269,6 +269,9 @@ func (s *signer) release(height int64) (votes []*cmttypes.Vote) {
 		if v.Height != height || s.sign(s.chain, &v) != nil {
 			continue // the chain went on
 		}
+		// The key signs an extension of every precommit for a block. CometBFT takes that away
+		// where it asks for a vote itself, and refuses a vote that has one: there are none here.
+		v.Extension, v.ExtensionSignature = nil, nil
 		if vote, err := cmttypes.VoteFromProto(&v); err == nil {
 			votes = append(votes, vote)
 		}

@@ -417,6 +417,9 @@ func TestSignerReleases(t *testing.T) {
 	if len(votes) != 2 || votes[0].Type != cmtproto.PrevoteType || votes[1].Type != cmtproto.PrecommitType {
 		t.Fatalf("votes %v", votes)
 	}
+	if v := votes[1]; len(v.Extension)+len(v.ExtensionSignature) > 0 {
+		t.Errorf("%v has an extension: CometBFT does not take it", v)
+	}
 	if err := b.prevote(b.signer, 11); err != nil {
 		t.Errorf("after the release: %v", err)
 	}
