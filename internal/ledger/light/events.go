@@ -197,12 +197,12 @@ func quiet(headers []cmttypes.Header) []heard {
 }
 
 // listen asks what happened at each height, from the first on and until half of ctx's
-// time is over; texts are the events' bytes.
+// time is over or it heard as much as is kept; texts are the events' bytes.
 func listen(ctx context.Context, n *node, headers []cmttypes.Header) (l []heard, texts [][][]byte, err error) {
 	enough, stop := halfOf(ctx)
 	defer stop()
-	all := quiet(headers)
-	for len(l) < len(all) && (len(l) == 0 || enough.Err() == nil) {
+	all, bytes := quiet(headers), 0
+	for len(l) < len(all) && (len(l) == 0 || enough.Err() == nil && bytes < keepBlockBytes) {
 		some := all[len(l):min(len(l)+atOnce, len(all))]
 		said := make([][][]byte, len(some))
 		g, ctx := errgroup.WithContext(ctx)
@@ -214,6 +214,9 @@ func listen(ctx context.Context, n *node, headers []cmttypes.Header) (l []heard,
 		}
 		if err := g.Wait(); err != nil {
 			return nil, nil, err
+		}
+		for _, h := range some {
+			bytes += h.bytes
 		}
 		l, texts = all[:len(l)+len(some)], append(texts, said...)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	abci "github.com/cometbft/cometbft/abci/types"
 	"github.com/cometbft/cometbft/crypto/ed25519"
 	cmtjson "github.com/cometbft/cometbft/libs/json"
 	ctypes "github.com/cometbft/cometbft/rpc/core/types"
@@ -29,6 +30,7 @@ import (
 	"github.com/gotong-network/gotong/lifecycle"
 	"github.com/gotong-network/gotong/sign"
 	"github.com/gotong-network/gotong/work"
+	prooftypes "github.com/gotong-network/gotong/x/proof/types"
 	registry "github.com/gotong-network/gotong/x/registry/types"
 )
 
@@ -421,15 +423,7 @@ func TestInclusion(t *testing.T) {
 func TestFar(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
-	const long = 60 // heights
-	for h := int64(0); h < long; {
-		st, err := s.node.Client().Status(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		h = st.SyncInfo.LatestBlockHeight
-		time.Sleep(20 * time.Millisecond)
-	}
+	s.reaches(t, 60)
 	far := newProxy(t, s.node, func(c *call, _ json.RawMessage) (json.RawMessage, bool) {
 		if c.method == "block_results" {
 			time.Sleep(500 * time.Millisecond)
@@ -445,6 +439,41 @@ func TestFar(t *testing.T) {
 	}
 	if strings.Contains(log.String(), "left a node") {
 		t.Errorf("an honest node that is far away was left: %s", log.String())
+	}
+}
+
+// TestFlood has a node invent large events for every height: it is found out after the
+// first ones, not after all of them are in memory.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	s := tell(t)
+	s.reaches(t, 40)
+	var asked atomic.Int64
+	text := "{}" + strings.Repeat(" ", 5<<20)
+	flood := newProxy(t, s.node, on("block_results", func(_ *call, r *ctypes.ResultBlockResults) bool {
+		asked.Add(1)
+		r.FinalizeBlockEvents = append(r.FinalizeBlockEvents, abci.Event{Type: prooftypes.EventType,
+			Attributes: []abci.EventAttribute{{Key: prooftypes.EventAttribute, Value: text}}})
+		return true
+	}))
+	l := dial(t, s.node, light.Config{RPCs: []string{flood.URL, s.node.RPC()}})
+	if err := s.listen(t, t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if n := asked.Load(); n == 0 || n > 8 {
+		t.Errorf("it was asked for %d heights of 5 MiB each", n)
+	}
+}
+
+// reaches waits for a height.
+func (s *story) reaches(t *testing.T, height int64) {
+	t.Helper()
+	for h := int64(0); h < height; time.Sleep(20 * time.Millisecond) {
+		st, err := s.node.Client().Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h = st.SyncInfo.LatestBlockHeight
 	}
 }
 
