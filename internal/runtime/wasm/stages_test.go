@@ -84,10 +84,8 @@ func TestWorkerEndsAtEveryStage(t *testing.T) {
 					if err != nil || got != want[stage] {
 						t.Errorf("the next item: %+v, %v; want %+v", got, err, want[stage])
 					}
-					if stage == stageWriting {
-						return // others compile there too
-					}
-					if left, _ := filepath.Glob(filepath.Join(rt.dir, freshPrefix+"*")); len(left) > 0 {
+					// Where the program is compiled others compile too.
+					if left, _ := filepath.Glob(filepath.Join(rt.dir, freshPrefix+"*")); stage != stageWriting && len(left) > 0 {
 						t.Errorf("half made: %v", left)
 					}
 				})
